@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from proxy.controller.admin.event_schemas import webhook_schema
-from proxy.controller.admin.schemas import SCHEMAS
+from proxy.controller.admin.event_view import webhook_schema
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "webhook.schema.json"
 
 
 def text() -> str:
     """The schema as it is written."""
-    return json.dumps(webhook_schema(SCHEMAS), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(webhook_schema(), indent=1, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":

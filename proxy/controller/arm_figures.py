@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from proxy.controller.admin.chart_view import ArmFiguresJson, SpokenFiguresJson
 from proxy.model import Reading
 
 _LIVE_FIRST, _FIRST, _LIVE_TOKENS, _TOKENS, _EVENTS = range(5)
-_ARMS = ("live", "candidate")
 
 
 class ArmFigures:
@@ -29,7 +29,7 @@ class ArmFigures:
         """Remember readings."""
         self._recent.extend([(one.live_first, one.first, one.live_tokens, one.tokens, one.pieces) for one in readings])
 
-    def shown(self, refusals: tuple[float, float] | None) -> dict[str, Any] | None:
+    def shown(self, refusals: tuple[float, float] | None) -> SpokenFiguresJson | None:
         """Both arms' figures as JSON values, `refusals` being shares that are known otherwise; `None` before the first
         answer. A figure that no pair has is `None`. `events`: whether some tokens are counted as events of streams."""
         if not self._recent:
@@ -37,15 +37,16 @@ class ArmFigures:
         found = np.array(self._recent, dtype=np.float64)
         firsts = _both(found[:, (_LIVE_FIRST, _FIRST)])
         tokens = _both(found[:, (_LIVE_TOKENS, _TOKENS)])
-        said = {
-            arm: {
-                "first_seconds": _rounded(np.median(firsts[:, at])) if len(firsts) else None,
-                "tokens": _rounded(tokens[:, at].mean()) if len(tokens) else None,
-                "refusals": None if refusals is None else refusals[at],
-            }
-            for at, arm in enumerate(_ARMS)
-        }
-        return {"pairs": len(found), "events": bool(found[:, _EVENTS].any()), **said}
+        live, candidate = (
+            ArmFiguresJson(
+                first_seconds=_rounded(np.median(firsts[:, at])) if len(firsts) else None,
+                tokens=_rounded(tokens[:, at].mean()) if len(tokens) else None,
+                refusals=None if refusals is None else refusals[at],
+            )
+            for at in range(2)
+        )
+        events = bool(found[:, _EVENTS].any())
+        return {"pairs": len(found), "events": events, "live": live, "candidate": candidate}
 
 
 def _both(columns: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from proxy.controller.admin.chart_view import ChartsJson, HistoryJson, LatencyJson
 from proxy.controller.arm_figures import ArmFigures
 from proxy.controller.prediction_chart import BINS, RECENT, Floats, PredictionChart, histograms
 from proxy.evidence.aspect import parts_of
@@ -67,7 +68,7 @@ class _History:
     def load(self, saved: dict[str, Any]) -> None:
         self._points, self._step = list(saved["points"]), float(saved["step"])
 
-    def shown(self) -> dict[str, Any]:
+    def shown(self) -> HistoryJson:
         names = dict.fromkeys(name for point in self._points for name in point["guards"])
         none = (None, None)
         columns = {name: [point["guards"].get(name, none) for point in self._points] for name in names}
@@ -89,7 +90,7 @@ class Charts:
         self._figures = ArmFigures(RECENT)
         self._predictions: dict[str, PredictionChart] = {}
         self._history = _History()
-        self._drawn: dict[str, Any] | None = None
+        self._drawn: ChartsJson | None = None
         self._drawn_at = 0.0
 
     def add(self, readings: Sequence[Reading], plan: Plan) -> None:
@@ -111,13 +112,13 @@ class Charts:
         """Remember how the guards stand; `now` in epoch seconds, `weight` in percent."""
         self._history.add(now, assessment, weight)
 
-    def shown(self, plan: Plan, now: float) -> dict[str, Any]:
+    def shown(self, plan: Plan, now: float) -> ChartsJson:
         """Everything, as JSON values; worked out at most once in `FRESH` seconds, however many look at it."""
         if self._drawn is None or not self._drawn_at <= now < self._drawn_at + FRESH:
             self._drawn, self._drawn_at = self._draw(plan), now
         return self._drawn
 
-    def _draw(self, plan: Plan) -> dict[str, Any]:
+    def _draw(self, plan: Plan) -> ChartsJson:
         times = np.array(self._times, dtype=np.float64).reshape(-1, 2)
         drawn = {spec.name: self._predictions.get(spec.name, PredictionChart()).shown(spec) for spec in plan.aspects}
         return {
@@ -143,15 +144,18 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _latency(live: Floats, candidate: Floats) -> dict[str, Any] | None:
+def _latency(live: Floats, candidate: Floats) -> LatencyJson | None:
     """Quantiles of both arms' seconds, and both histograms on a logarithmic scale."""
     live, candidate = (arm[(arm > 0.0) & (arm < LONGEST)] for arm in (live, candidate))
     if not (live.size and candidate.size):
         return None
     low, high = (float(f(f(live), f(candidate))) for f in (min, max))
     edges = np.geomspace(low * 0.999, max(high, low * 1.01) * 1.001, BINS + 1)
-    quantiles = {
-        name: {f"p{q * 100:g}": float(np.quantile(values, q)) for q in QUANTILES}
-        for name, values in (("live", live), ("candidate", candidate))
+    return {
+        "quantiles": {"live": _quantiles(live), "candidate": _quantiles(candidate)},
+        **histograms(live, candidate, edges),
     }
-    return {"quantiles": quantiles} | histograms(live, candidate, edges)
+
+
+def _quantiles(seconds: Floats) -> dict[str, float]:
+    return {f"p{q * 100:g}": float(np.quantile(seconds, q)) for q in QUANTILES}

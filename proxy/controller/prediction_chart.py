@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from proxy.controller.admin.chart_view import AgreementJson, HistogramsJson, PredictionChartJson
 from proxy.evidence.divergences import recent
 from proxy.evidence.input.distances import confidence, top
 from proxy.model import Kind, Prediction, PredictionSpec, Reading
@@ -72,7 +73,7 @@ class PredictionChart:
         live, candidate = zip(*found, strict=True)
         return sum(live) / len(found), sum(candidate) / len(found)
 
-    def shown(self, spec: PredictionSpec) -> dict[str, Any] | None:
+    def shown(self, spec: PredictionSpec) -> PredictionChartJson | None:
         """Distributions, agreement and divergences of the recent pairs, as JSON values; `None` before there are any."""
         found = self._distributed(spec)
         values = self._scalars() if found is not None else None
@@ -94,11 +95,11 @@ class PredictionChart:
         live, candidate = np.array(both, dtype=np.float64).reshape(-1, 2).T
         return live, candidate
 
-    def _distributed(self, spec: PredictionSpec) -> dict[str, Any] | None:
+    def _distributed(self, spec: PredictionSpec) -> PredictionChartJson | None:
         if self._kind is None:
             return None
         both = [(a, b) for live, candidate in self._both() for a, b in zip(live, candidate, strict=False)]
-        found: dict[str, Any] = {"kind": self._kind.value, "labels": None, "values": None, "divergences": []}
+        found: PredictionChartJson = {"kind": self._kind, "labels": None, "values": None, "divergences": []}
         if self._kind is Kind.LABEL:
             found["labels"] = _agreement(both)
         elif self._kind is Kind.PROBABILITIES:
@@ -130,7 +131,7 @@ def _drawn(prediction: Prediction) -> tuple[Any, ...]:
     return rows
 
 
-def _agreement(both: list[tuple[str, str]]) -> dict[str, Any]:
+def _agreement(both: list[tuple[str, str]]) -> AgreementJson:
     """How often each label of live met each of the candidate's: rows are live, columns the candidate.
 
     >>> _agreement([("a", "a"), ("a", "b"), ("a", "a")])
@@ -156,7 +157,7 @@ def _label_order(label: str) -> tuple[float, str]:
     return (number if not math.isnan(number) else math.inf, label)
 
 
-def _distributions(both: list[tuple[float, float]], span: tuple[float, float] | None) -> dict[str, Any] | None:
+def _distributions(both: list[tuple[float, float]], span: tuple[float, float] | None) -> HistogramsJson | None:
     values = np.clip(np.array(both, dtype=np.float64).reshape(-1, 2), -1e300, 1e300)  # so that a span is finite
     if not len(values):
         return None
@@ -166,7 +167,7 @@ def _distributions(both: list[tuple[float, float]], span: tuple[float, float] | 
     return histograms(values[:, 0], values[:, 1], np.linspace(low, high, BINS + 1))
 
 
-def histograms(live: Floats, candidate: Floats, edges: Floats) -> dict[str, Any]:
+def histograms(live: Floats, candidate: Floats, edges: Floats) -> HistogramsJson:
     """Both arms' counts between `edges`, what lies beyond in the last one."""
 
     def counts(values: Floats) -> list[int]:

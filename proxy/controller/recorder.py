@@ -24,6 +24,7 @@ from typing import IO, Any, cast
 
 from proxy import logs, private
 from proxy.config import Record
+from proxy.controller.admin.rollout_view import RecordJson
 from proxy.model import Pair
 from proxy.pairs.recording import Recorded, header_line, is_chosen, line_of
 
@@ -86,7 +87,7 @@ class Recorder:
             self._waiting += size
         self._queue.put(Recorded(pair, request_hash))
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> RecordJson:
         """For the API: the file, pairs written and dropped, and what stands in the way, if anything does."""
         return {
             "path": str(self.rule.path),

@@ -20,7 +20,7 @@ from proxy import __version__
 from proxy.address import address as parts
 from proxy.config import Config
 from proxy.controller import admin
-from proxy.controller.admin.fleet_view import FleetView, LeaderView, ReplicaView
+from proxy.controller.admin.fleet_view import FleetRole, FleetView, LeaderView, ReplicaView
 from proxy.controller.admin.passing_on import LeaderAt
 from proxy.controller.controller import Controller
 from proxy.controller.fleet.events import Leader
@@ -176,7 +176,7 @@ class Replica:
         replicas = (self.seen_as("leader"), *others(links, time.monotonic()))
         return FleetView(leader, self.member.election.term, replicas)
 
-    def seen_as(self, role: str) -> ReplicaView:
+    def seen_as(self, role: FleetRole) -> ReplicaView:
         """This replica as the API shows it."""
         me, own = self._me(), 0.0 if role == "leader" else None
         return ReplicaView(me.name, me.address, role, me.version, me.config_hash, len(me.workers), own, own)

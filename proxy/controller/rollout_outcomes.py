@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from proxy.evidence.rules.registry import GUARDS
@@ -15,9 +14,11 @@ from proxy.evidence.sample_ratio import SampleRatio
 from proxy.model import BUCKETS, State
 
 if TYPE_CHECKING:
+    from proxy.controller.admin.outcome_view import ArmUsersJson, UsersJson
     from proxy.controller.exposure_log import ExposureLog
     from proxy.evidence import Evidence
     from proxy.evidence.input.exposures import ArmCounts
+    from proxy.evidence.input.labels import LabelsJson
     from proxy.evidence.input.units import ArmUnits, UnitBatch
     from proxy.model import Guard, Lane, Plan
     from proxy.pairs.ledger import PairLedger
@@ -53,7 +54,7 @@ class KnownLater:
         return any(GUARDS[guard.name].labelled for guard in self.plan.guards)
 
     @property
-    def labels(self) -> dict[str, int] | None:
+    def labels(self) -> LabelsJson | None:
         """What became of requests and their later truths; `None` before the first truth."""
         return self.evidence.labels if self._judges_quality else self.pair_ledger.outcomes.labels
 
@@ -114,7 +115,7 @@ class KnownLater:
         return found.mismatch
 
 
-def users_json(trial: KnownLater) -> dict[str, Any] | None:
+def users_json(trial: KnownLater) -> UsersJson | None:
     """What became of the users of each arm, and of what was posted; `None` where no guard counts users.
 
     `counted` are those whose time has come and that count, `mean` is that of their values, nothing cut. `bound` is the
@@ -125,9 +126,17 @@ def users_json(trial: KnownLater) -> dict[str, Any] | None:
     book, totals = trial.exposures.book, trial.evidence.units
     waiting = Counter(unit.candidate for unit in book.open.values())
 
-    def arm(counts: ArmCounts, units: ArmUnits, *, candidate: bool) -> dict[str, Any]:
-        counted = {"counted": units.units, "with_value": units.with_value, "mean": units.mean}
-        return {**asdict(counts), **counted, "waiting": waiting[candidate]}
+    def arm(counts: ArmCounts, units: ArmUnits, *, candidate: bool) -> ArmUsersJson:
+        return {
+            "exposed": counts.exposed,
+            "counted": units.units,
+            "with_value": units.with_value,
+            "waiting": waiting[candidate],
+            "switched": counts.switched,
+            "outcomes": counts.outcomes,
+            "late": counts.late,
+            "mean": units.mean,
+        }
 
     return {
         "outcome": guard.outcome,
@@ -136,6 +145,9 @@ def users_json(trial: KnownLater) -> dict[str, Any] | None:
         "learning": 0 if guard.tolerance or totals.bound else totals.learning_units,
         "live": arm(book.live, totals.live, candidate=False),
         "candidate": arm(book.candidate, totals.candidate, candidate=True),
-        **{name: getattr(book, name) for name in ("unknown", "unfit", "left_out", "lost")},
+        "unknown": book.unknown,
+        "unfit": book.unfit,
+        "left_out": book.left_out,
+        "lost": book.lost,
         "share": 0.5**book.halvings,
     }

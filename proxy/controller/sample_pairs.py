@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from proxy.controller.admin.pair_view import ReadPairJson, SeenAnswerJson, SeenAspectJson
 from proxy.evidence.input.distances import LARGE, cosine_distances, total_variations
 from proxy.evidence.process.wealth import Floats
 from proxy.model import VALID, Kind, Outcome, Pair, Prediction, Reading, make
@@ -208,7 +209,7 @@ class SamplePairs:
             pair, reading, size = _cut(pair, reading, self.most_body)
         return make(_Entry, (bad, self._number, size, pair, reading))
 
-    def shown(self, order: str, limit: int, redacted: Sequence[str], names: Sequence[str] = ()) -> list[dict[str, Any]]:
+    def shown(self, order: str, limit: int, redacted: Sequence[str], names: Sequence[str] = ()) -> list[ReadPairJson]:
         """At most `limit` pairs as JSON values, `order` `worst`, `latest` or `judged`, `redacted` masked in bodies and
         query. `names` are those of several predictions."""
         self._look()
@@ -273,7 +274,7 @@ def _first(prediction: Prediction | None) -> Prediction | None:
     return Prediction(prediction.kind, tuple(rows))
 
 
-def _shown(entry: _Entry, redacted: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
+def _shown(entry: _Entry, redacted: Sequence[str], names: Sequence[str]) -> ReadPairJson:
     pair, reading = entry.pair, entry.reading
     hidden = pointers(redacted)
     method, path, *_ = (*pair.request_head.split(b"\r\n", 1)[0].decode("latin-1").split(" "), "", "")
@@ -281,7 +282,7 @@ def _shown(entry: _Entry, redacted: Sequence[str], names: Sequence[str]) -> dict
         "id": pair.id,
         "request_id": pair.known_as,
         "time": rfc3339(pair.time),
-        "served": pair.served.value,
+        "served": pair.served,
         "difference": entry.badness,
         "fault": reading.fault.value or None,
         "live_fault": reading.live_fault.value or None,
@@ -295,7 +296,7 @@ def _shown(entry: _Entry, redacted: Sequence[str], names: Sequence[str]) -> dict
     }
 
 
-def _aspect(reading: Reading, name: str) -> dict[str, Any]:
+def _aspect(reading: Reading, name: str) -> SeenAspectJson:
     """What was read as one of several predictions, and how far the two arms differ in it."""
     return {
         "name": name,
@@ -310,7 +311,7 @@ def _rows(prediction: Prediction | None) -> list[Any] | None:
     return list(prediction.rows[:MAX_ROWS]) if prediction is not None else None
 
 
-def _arm(outcome: Outcome, prediction: Prediction | None, hidden: Sequence[str]) -> dict[str, Any]:
+def _arm(outcome: Outcome, prediction: Prediction | None, hidden: Sequence[str]) -> SeenAnswerJson:
     # Predictions and details may quote the very thing that is to be hidden: with `redact` only the bodies show.
     rows = None if hidden else _rows(prediction)
     return {

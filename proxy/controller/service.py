@@ -13,13 +13,20 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, cast
 
 from proxy.config import Config
+from proxy.controller.admin.chart_view import ChartsJson
+from proxy.controller.admin.config_view import ConfigJson
 from proxy.controller.admin.drift_view import DriftView
-from proxy.controller.admin.fleet_view import FleetView, LeaderView, ReplicaView
+from proxy.controller.admin.fleet_view import FleetJson, FleetView, LeaderView, ReplicaView
 from proxy.controller.admin.interface import ACTIONS, PARTS, ActionRefusedError, FleetCounts, ReplicaCounts
 from proxy.controller.admin.metrics import package_version
+from proxy.controller.admin.outcome_view import PostedJson
+from proxy.controller.admin.pair_view import PairJson, TranscriptJson
+from proxy.controller.admin.process_view import ProcessesJson
+from proxy.controller.admin.registry_view import HookResultJson, RegistryJson
+from proxy.controller.admin.rollout_view import RolloutJson, TrialJson
 from proxy.controller.controller import Controller
 from proxy.controller.drift.service import DriftService
 from proxy.controller.effect_executor import PendingOutcome
@@ -29,7 +36,7 @@ from proxy.controller.outcome_keeper import in_turns
 from proxy.controller.report import lead_seconds, rollout_json, trial_json
 from proxy.controller.rollout_run import RolloutRun
 from proxy.controller.spoken_pair import spoken_pair
-from proxy.controller.store.interface import RolloutStore
+from proxy.controller.store.interface import EntryJson, RolloutStore
 from proxy.controller.supervisor_link import SupervisorLink
 from proxy.errors import StoreError
 from proxy.pairs.redaction import pointers
@@ -82,22 +89,22 @@ class ControllerService:
     def _find(self, name: str) -> RolloutRun | None:
         return self._controller.trials.get(name) or self._controller.registry.ended.get(name)
 
-    def rollouts(self) -> list[dict[str, Any]]:
+    def rollouts(self) -> list[RolloutJson]:
         """Every rollout in the configuration's order, then the ended ones."""
         controller = self._controller
         running = [controller.trials[name] for name in self.config.plans if name in controller.trials]
         ended = sorted(controller.registry.ended.values(), key=lambda trial: trial.rollout.began_at, reverse=True)
         return [self._shown(trial) for trial in (*running, *ended)]
 
-    def _shown(self, trial: RolloutRun) -> dict[str, Any]:
+    def _shown(self, trial: RolloutRun) -> RolloutJson:
         return rollout_json(trial, self.config.owners.get(trial.plan.route))
 
-    def rollout(self, name: str) -> dict[str, Any] | None:
+    def rollout(self, name: str) -> RolloutJson | None:
         """One rollout."""
         trial = self._find(name)
         return None if trial is None else self._shown(trial)
 
-    def pairs(self, name: str, order: str, limit: int) -> list[dict[str, Any]] | None:
+    def pairs(self, name: str, order: str, limit: int) -> list[PairJson] | None:
         """Kept pairs, redacted as `record.redact` says."""
         trial = self._find(name)
         if trial is None:
@@ -106,9 +113,9 @@ class ControllerService:
         found = trial.sample_pairs.shown(order, limit, trial.redact, names)
         hidden = bool(pointers(trial.redact))
         spoken = trial.is_spoken and not hidden
-        return [one | {"transcript": spoken, "judged": pair_json(judging, one["id"], hidden=hidden)} for one in found]
+        return [{**one, "transcript": spoken, "judged": pair_json(judging, one["id"], hidden=hidden)} for one in found]
 
-    async def transcript(self, name: str, pair_id: str) -> dict[str, Any] | None:
+    async def transcript(self, name: str, pair_id: str) -> TranscriptJson | None:
         """What was said in a kept pair, put together in a thread; nothing where answers are to be redacted."""
         trial = self._find(name)
         pair = None if trial is None else trial.sample_pairs.find(pair_id)
@@ -117,21 +124,21 @@ class ControllerService:
         most = trial.sample_pairs.most_body
         return await asyncio.to_thread(spoken_pair, pair, trial.plan.aspects[0], trial.reader.bounds, most)
 
-    def charts(self, name: str) -> dict[str, Any] | None:
+    def charts(self, name: str) -> ChartsJson | None:
         """What can be drawn of a rollout; not its labels when answers are to be redacted."""
         trial = self._find(name)
         if trial is None:
             return None
         shown = trial.charts.shown(trial.plan, self._clock())
         if not trial.is_spoken:
-            shown = shown | {"arms": None}
-        return shown | {"predictions": None} if pointers(trial.redact) else shown
+            shown = {**shown, "arms": None}
+        return {**shown, "predictions": None} if pointers(trial.redact) else shown
 
-    async def earlier(self, name: str, limit: int) -> list[dict[str, Any]]:
+    async def earlier(self, name: str, limit: int) -> list[TrialJson]:
         """Trials that others have replaced, newest first."""
         return [trial_json(saved) for saved in await self.store.trials(name, limit)]
 
-    async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
+    async def journal(self, name: str, limit: int, before: int | None = None) -> list[EntryJson]:
         """Journal entries, newest first."""
         return await self.store.journal(name, limit, before)
 
@@ -147,7 +154,7 @@ class ControllerService:
 
     async def act(
         self, name: str, action: str, *, reason: str, actor: str, person: str = "", full: bool = False
-    ) -> dict[str, Any]:
+    ) -> RolloutJson:
         """Carry out an action; the rollout afterwards. Raises `ActionRefusedError`."""
         trial = self._controller.trials.get(name)
         if name in self._controller.registry.ended:
@@ -207,7 +214,7 @@ class ControllerService:
                 trial.flush()
                 return Retry(now, actor, trial.look(now, blocked_by).assessment, reason)
 
-    async def outcomes(self, entries: list[dict[str, Any]], routes: Collection[str] | None = None) -> dict[str, int]:
+    async def outcomes(self, entries: list[dict[str, Any]], routes: Collection[str] | None = None) -> PostedJson:
         """What became known later, given to every rollout of these routes (of all for `None`) that waits for it: truths
         by request id, and outcomes of users, which have a `name`; how many became what (`outcome_keeper.BEST_FIRST`),
         `joined` and `unknown` always.
@@ -224,15 +231,15 @@ class ControllerService:
             counted["joined" if waiting else "unknown"] += 1
         counted.update(posted)
         self._outcomes.update(counted)
-        return dict(counted)
+        return cast(PostedJson, dict(counted))
 
     # --- the model registry ------------------------------------------------------------------------------------------
 
-    async def hook(self, kind: str, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
+    async def hook(self, kind: str, headers: Mapping[str, str], body: bytes) -> HookResultJson:
         """Take a webhook of a model registry."""
         return await self.follower.hook(kind, headers, body)
 
-    def registry(self) -> dict[str, Any] | None:
+    def registry(self) -> RegistryJson | None:
         """The model registry, and the version that each of its models has."""
         return self.follower.shown()
 
@@ -243,13 +250,13 @@ class ControllerService:
         self._supervisor.told(tree)
         self._controller.connections.expect(self._supervisor.pids)
 
-    def processes(self) -> dict[str, Any]:
+    def processes(self) -> ProcessesJson:
         """The process tree, with which workers are connected."""
         workers = self._controller.connections.workers.values()
         own = self._controller.connections.replica
         return self._supervisor.processes({one.pid for one in workers if one.connected and one.replica == own})
 
-    def fleet(self) -> dict[str, Any]:
+    def fleet(self) -> FleetJson:
         """Who leads, and which replicas there are."""
         return self.fleet_view().shown()
 
@@ -261,7 +268,7 @@ class ControllerService:
         me = ReplicaView(name, where, "leader", package_version(), controller.config_hash, workers, 0.0, 0.0)
         return FleetView(LeaderView(name, where, self._since), 0, (me,))
 
-    def config_in_force(self) -> dict[str, Any]:
+    def config_in_force(self) -> ConfigJson:
         """Which configuration this replica has, since when, by whom, and why a later one was refused."""
         return self._supervisor.config()
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from itertools import zip_longest
-from typing import Any
 
+from proxy.controller.admin.pair_view import ArgumentJson, ComparedCallJson, SpokenArmJson, SpokenJson, TranscriptJson
 from proxy.model import Outcome, Pair, PredictionSpec
 from proxy.predictions.bounds import Bounds
-from proxy.predictions.call_fields import ComparedCall, compared_calls
+from proxy.predictions.call_fields import CallField, ComparedCall, compared_calls
 from proxy.predictions.calls import row_of_calls
 from proxy.predictions.json_tools import parse_json
 from proxy.predictions.language import Spoken, has_refused
@@ -23,7 +23,7 @@ MOST_TEXT, MOST_ASKED, MOST_VALUE = 32_000, 2000, 1000
 MOST_CHOICES, MOST_CALLS, MOST_SOURCES = 8, 50, 50
 
 
-def spoken_pair(pair: Pair, spec: PredictionSpec, bounds: Bounds, most_body: int) -> dict[str, Any]:
+def spoken_pair(pair: Pair, spec: PredictionSpec, bounds: Bounds, most_body: int) -> TranscriptJson:
     """Both arms' transcripts, and the calls of each choice side by side, as JSON values. Bodies longer than
     `most_body` bytes have been cut when they were kept."""
     live, candidate = (transcript_of(spec, pair, outcome, bounds) for outcome in (pair.live, pair.candidate))
@@ -37,7 +37,7 @@ def spoken_pair(pair: Pair, spec: PredictionSpec, bounds: Bounds, most_body: int
     }
 
 
-def _arm(outcome: Outcome, said: Transcript, most_body: int) -> dict[str, Any]:
+def _arm(outcome: Outcome, said: Transcript, most_body: int) -> SpokenArmJson:
     cut = len(outcome.body) >= most_body
     return {
         "choices": [_choice(choice) for choice in said.choices[:MOST_CHOICES]],
@@ -65,7 +65,7 @@ def _asked(body: bytes, bounds: Bounds) -> str:
     return said if type(said) is str else ""
 
 
-def _choice(choice: Spoken) -> dict[str, Any]:
+def _choice(choice: Spoken) -> SpokenJson:
     return {
         "text": choice.text[:MOST_TEXT],
         "text_length": len(choice.text),
@@ -85,13 +85,14 @@ def _compared(live: Spoken | None, candidate: Spoken | None) -> list[ComparedCal
     return compared_calls(*(row[:MOST_CALLS] for row in rows))
 
 
-def _call(call: ComparedCall) -> dict[str, Any]:
-    fields = [
-        {"path": field.path[:MOST_VALUE], "live": _cut(field.live), "candidate": _cut(field.candidate)}
-        | {"differs": field.live != field.candidate}
-        for field in call.fields
-    ]
+def _call(call: ComparedCall) -> ComparedCallJson:
+    fields = [_argument(field) for field in call.fields]
     return {"name": call.name[:MOST_VALUE], "live": call.live, "candidate": call.candidate, "fields": fields}
+
+
+def _argument(field: CallField) -> ArgumentJson:
+    path, differs = field.path[:MOST_VALUE], field.live != field.candidate
+    return {"path": path, "live": _cut(field.live), "candidate": _cut(field.candidate), "differs": differs}
 
 
 def _cut(value: str | None) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from proxy.rfc3339 import rfc3339
@@ -18,7 +19,7 @@ class Subscriptions:
         self._queues: set[asyncio.Queue[dict[str, Any]]] = set()
         self.dropped = 0
 
-    def tell(self, kind: str, at: float, data: dict[str, Any]) -> None:
+    def tell(self, kind: str, at: float, data: Mapping[str, Any]) -> None:
         """Give everyone an event `{"type", "timestamp", "data"}`; `at` in epoch seconds."""
         for queue in self._queues:
             if queue.full():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from typing import Any
+from typing import Any, cast
 
+from proxy.controller.admin.config_view import ConfigJson
 from proxy.controller.admin.interface import ActionRefusedError, FleetCounts
+from proxy.controller.admin.process_view import ProcessesJson
 from proxy.pairs import link
 from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame
@@ -46,18 +48,19 @@ class SupervisorLink:
         counts.config_loaded = float(loading.get("loaded", 0.0))
         counts.reload_refused = bool(loading.get("refused"))
 
-    def processes(self, connected: Collection[int]) -> dict[str, Any]:
+    def processes(self, connected: Collection[int]) -> ProcessesJson:
         """The process tree, with which workers (by process) are connected."""
         workers = [{**worker, "connected": worker.get("pid") in connected} for worker in self.tree.get("workers", ())]
-        return {**{key: value for key, value in self.tree.items() if key != "config"}, "workers": workers}
+        shown = {**{key: value for key, value in self.tree.items() if key != "config"}, "workers": workers}
+        return cast(ProcessesJson, shown)
 
-    def config(self) -> dict[str, Any]:
+    def config(self) -> ConfigJson:
         """The configuration in force as the API shows it. Raises `ActionRefusedError` before the supervisor spoke."""
         if "config" not in self.tree:
             raise ActionRefusedError(503, "the supervisor has not told which configuration is in force yet")
         known, refused = self.tree["config"], self.tree["config"]["refused"]
         refused = None if refused is None else {**refused, "at": rfc3339(refused["at"])}
-        return {**known, "loaded": rfc3339(known["loaded"]), "refused": refused}
+        return cast(ConfigJson, {**known, "loaded": rfc3339(known["loaded"]), "refused": refused})
 
     async def reload(self, by: str) -> tuple[bool, str]:
         """Have it read the files again, for `by`. Raises `ActionRefusedError` when it does not say what came of it."""

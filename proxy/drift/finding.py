@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from proxy.json_types import Whole
+
 
 class DriftState(StrEnum):
     """Where a field is. `ended` is only said of the moment at which drift ended; from then on it is `steady`."""
@@ -53,7 +55,7 @@ class DriftBucket:
 
     start: float
     seconds: float
-    n: int
+    n: Whole
     missing: float
     low: float | None = None
     middle: float | None = None

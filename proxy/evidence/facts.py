@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from proxy.evidence.input.costs import CostTotals
+from proxy.evidence.input.labels import LabelsJson
 from proxy.evidence.input.units import UnitTotals
 from proxy.evidence.state import EvidenceState
 
@@ -58,6 +59,6 @@ class TrialFacts:
         return self._state.waiting.labelled + self._state.waiting.known
 
     @property
-    def labels(self) -> dict[str, int] | None:
+    def labels(self) -> LabelsJson | None:
         """What became of the requests that wait for their truth (`Waiting.labels`)."""
         return self._state.waiting.labels

@@ -11,16 +11,35 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from typing_extensions import TypedDict
 
-from proxy.evidence.input.labels import Entry, Waiting, loss
+from proxy.evidence.input.labels import Entry, LabelsJson, Waiting, loss
 from proxy.evidence.process.means import BINS
 from proxy.evidence.process.prf import key_of
 from proxy.evidence.rules.quality_drop import Labelled
+from proxy.json_types import Whole
 from proxy.model import Kind, PredictionSpec, Reading
 
 _KINDS = tuple(Kind)
 _CODES = {kind: code for code, kind in enumerate(_KINDS)}
 _RULE = Labelled("", -1.0, 1.0, two_sided=False)
+
+
+class DropJson(TypedDict):
+    """The candidate's loss beyond live's, with a 95 % interval valid at any time."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+class OutcomesJson(TypedDict):
+    """Mean losses (0 to 1) of both arms over the requests whose label counts."""
+
+    joined: Whole
+    live_loss: float
+    candidate_loss: float
+    drop: DropJson
 
 
 class Outcomes:
@@ -66,19 +85,22 @@ class Outcomes:
         return True
 
     @property
-    def labels(self) -> dict[str, int] | None:
+    def labels(self) -> LabelsJson | None:
         """What became of the requests that wait for their truth (`Waiting.labels`)."""
         return self._waiting.labels
 
-    def shown(self) -> dict[str, Any] | None:
-        """Mean losses (0..1) of both arms, and the candidate's beyond live's with a 95 % interval valid at any time;
-        `None` before the first label counts."""
+    def shown(self) -> OutcomesJson | None:
+        """Losses of both arms; `None` before the first label counts."""
         if not self.joined:
             return None
         live, candidate = (total / self.joined for total in self._losses)
         (estimate,) = _RULE.estimates(self._counts[None], 1.0)
-        drop = {"value": candidate - live, "low": estimate.low, "high": estimate.high}
-        return {"joined": self.joined, "live_loss": live, "candidate_loss": candidate, "drop": drop}
+        return {
+            "joined": self.joined,
+            "live_loss": live,
+            "candidate_loss": candidate,
+            "drop": {"value": candidate - live, "low": estimate.low, "high": estimate.high},
+        }
 
     def dump(self) -> dict[str, Any] | None:
         """All of it, as JSON values, once a label has come."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import lgamma, log
+from typing import Literal
 
 PRIOR = 100.0
 """Concentration of the prior around the expected share: small deviations are what matters."""
@@ -36,7 +37,7 @@ class SampleRatio:
     candidate: int
     total: int
     expected: float
-    what: str
+    what: Literal["pairs", "users"]
 
     @property
     def log_bayes_factor(self) -> float:

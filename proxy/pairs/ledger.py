@@ -93,7 +93,7 @@ class PairLedger:
         self._unparseable: dict[str, int] = {}
         self.first_pair: float | None = None
         self.first_full: float | None = None
-        self.ended: dict[str, Any] | None = None
+        self.ended: Mapping[str, Any] | None = None
         """Verdict and findings of the end of the rollout, as they are shown since (`report.ended_json`)."""
         self.outcomes = Outcomes()
 

@@ -7,7 +7,9 @@ is empty, so that what a person reads and what is done can never differ.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
+from proxy.json_types import SchemaWords
 from proxy.model import Assessment, Plan, Stage, State, Verdict
 from proxy.rollout.events import Looked, RolloutState
 from proxy.significant import significant
@@ -26,6 +28,9 @@ def stage_name(rollout: RolloutState, plan: Plan) -> str:
     return rollout.ended_in or ("promoted" if rollout.state is State.PROMOTED else stage_of(rollout, plan).name)
 
 
+NeedWord = Literal["ready", "pairs", "candidate_pairs", "seconds", "sample_ratio", "guards"]
+
+
 @dataclass(frozen=True, slots=True)
 class Need:
     """One thing that a stage asks for: how much of `what` there is, and how much there must be.
@@ -35,9 +40,9 @@ class Need:
     `guards` that pass.
     """
 
-    what: str
-    have: float
-    want: float
+    what: NeedWord
+    have: Annotated[float, SchemaWords(minimum=0)]
+    want: Annotated[float, SchemaWords(minimum=0)]
 
 
 def needs(rollout: RolloutState, event: Looked, plan: Plan) -> tuple[Need, ...]:

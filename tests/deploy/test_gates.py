@@ -22,7 +22,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from proxy import cli
 from proxy.controller.admin import application
-from proxy.controller.admin.openapi import DOCUMENT
+from proxy.controller.admin.openapi import api_document
 from tests.controller.fake_service import FakeSender, FakeService
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,7 +55,8 @@ async def test_argos_template_asks_what_there_is() -> None:
     path = await path_of("GET", web["url"])
     assert path == "/api/v1/rollouts/{route}/{candidate}/gate"
     field = web["jsonPath"].removeprefix("{$.").removesuffix("}")
-    said = DOCUMENT["components"]["schemas"]["Gate"]["properties"][field]["enum"]
+    schemas = api_document()["components"]["schemas"]
+    said = schemas[schemas["Gate"]["properties"][field]["$ref"].rpartition("/")[2]]["enum"]
     assert {metric["successCondition"], metric["failureCondition"]} == {'result == "pass"', 'result == "fail"'}
     assert {"pass", "fail"} < set(said), "anything else is inconclusive"
 

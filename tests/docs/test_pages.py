@@ -20,7 +20,7 @@ import yaml
 from proxy import cli
 from proxy.config import Config, Guards, RolloutConfig, RouteConfig, load, parse
 from proxy.config.words import describe
-from proxy.controller.admin.openapi import DOCUMENT
+from proxy.controller.admin.openapi import api_document
 from tests.controller.admin.test_metrics import METRICS
 from tests.docs.pages import PAGES, ROOT, blocks, commands, name, simple, text
 
@@ -109,8 +109,8 @@ def curl(words: list[str]) -> None:
     (url,) = [word for word in words if word.startswith("http://")]
     port, path = re.fullmatch(r"http://[\w.-]+:(\d+)([^?]*).*", url).groups()  # type: ignore[union-attr]
     if port == "9090":
-        known = [p for p in DOCUMENT["paths"] if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", p), path)]
-        assert any(method.lower() in DOCUMENT["paths"][p] for p in known), words
+        known = [p for p in api_document()["paths"] if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", p), path)]
+        assert any(method.lower() in api_document()["paths"][p] for p in known), words
     else:
         assert path in ("/-/healthz", "/-/readyz") or path.startswith("/v2/models/"), words
 

@@ -20,7 +20,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from proxy.controller.admin.drift_schemas import DRIFT_EVENT
+from proxy.controller.admin.event_view import webhook_schema
 from tests.e2e.fleets import fleet
 from tests.e2e.harness import Understudy, running, served
 from tests.postgres import Postgres
@@ -53,7 +53,7 @@ class Receiver:
     async def hear(self, request: web.Request) -> web.Response:
         body = orjson.loads(await request.read())
         self.events[request.headers["webhook-id"]] = body
-        jsonschema.validate(body["data"], DRIFT_EVENT)
+        jsonschema.validate(body, webhook_schema())
         return web.Response()
 
     def of(self, kind: str, field: str = "amount") -> list[dict[str, Any]]:

@@ -42,6 +42,7 @@ FLOORS = (
         "aiohttp_resolver",
         "built",
         "json_pointer",
+        "json_types",
         "rfc3339",
         "significant",
         "spelling",

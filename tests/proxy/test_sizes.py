@@ -23,7 +23,6 @@ LONG_FUNCTIONS = {
     "proxy/cli/table.py:_rollout",
     "proxy/config/checks.py:_sides",
     "proxy/config/grpc.py:_route",
-    "proxy/controller/admin/openapi.py:_paths",
     "proxy/controller/report.py:rollout_json",
     "proxy/controller/rollout_run.py:RolloutRun.__init__",
     "proxy/evidence/input/batch.py:columns",

@@ -1,9 +1,9 @@
 """The admin port: API, metrics, health and console, on a port of its own.
 
 Nothing here decides anything. A request is checked (`access`), its inputs are read strictly (`inputs`), the controller
-is asked through `interface.AdminService`, and what it says is written out as JSON. Every error, whoever makes it,
-leaves as problem+json (`problems`; what aiohttp refuses by itself, `port`); the whole of it is described by `openapi`,
-and a test holds the two together.
+is asked through `interface.AdminService`, and what it says is written out as JSON (`answering`). Every error, whoever
+makes it, leaves as problem+json (`problems`; what aiohttp refuses by itself, `port`). `openapi` describes the whole of
+it from what handlers declare and the types of what they answer (`…_view.py`, by topic).
 
 Invariants
 - With a token configured, every answer that holds data is given only for that token.
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from proxy.controller.admin import access, drift, gates, handlers, hooks, problems
+from proxy.controller.admin import access, drift, gates, handlers, hooks, openapi, problems
 from proxy.controller.admin.console import Console
 from proxy.controller.admin.handlers import MAX_BODY, SENDER, SURFACE
 from proxy.controller.admin.identity import IDENTITIES, Identities
@@ -49,5 +49,6 @@ def application(service: AdminService, sender: Sender, passing_on: PassingOn | N
     app.add_routes(gates.routes)
     app.add_routes(login.routes)
     app.add_routes(hooks.routes)
+    app.add_routes(openapi.routes)
     app.add_routes(Console().routes)
     return app

@@ -15,9 +15,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, IntEnum
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, cast
+
+from typing_extensions import TypedDict
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+RoleWord = Literal["view", "operate", "admin"]
+
+
+class GrantJson(TypedDict):
+    """A role, on all routes where none are named."""
+
+    role: RoleWord
+    routes: list[str] | None
+
+
+class CallerJson(TypedDict):
+    """Who asks, and what they may do; `until` is when their proof ends (epoch seconds)."""
+
+    actor: str
+    proven: bool
+    grants: list[GrantJson]
+    until: float | None
 
 
 class Role(IntEnum):
@@ -31,9 +52,9 @@ class Role(IntEnum):
     """Everything: read the configuration again, look into it."""
 
     @property
-    def word(self) -> str:
+    def word(self) -> RoleWord:
         """As the configuration writes it."""
-        return self.name.lower()
+        return cast(RoleWord, self.name.lower())
 
 
 class About(Enum):
@@ -120,9 +141,9 @@ class Caller:
         some = [grant.routes for grant in self.grants if grant.role >= role]
         return None if None in some else frozenset(route for routes in some for route in routes or ())
 
-    def shown(self) -> dict[str, Any]:
+    def shown(self) -> CallerJson:
         """As the API shows it."""
-        grants = [
+        grants: list[GrantJson] = [
             {"role": grant.role.word, "routes": None if grant.routes is None else sorted(grant.routes)}
             for grant in sorted(self.grants, key=lambda one: -one.role)
         ]

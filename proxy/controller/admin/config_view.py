@@ -1,15 +1,47 @@
-"""What somebody who sees only some routes is told of the configuration in force."""
+"""What the API shows of the configuration in force, and what of it to somebody who sees only some routes."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
+
+from typing_extensions import TypedDict
+
+from proxy.json_types import Timestamp, Whole
 
 UNTOLD = "not shown: it may quote files of others"
 """Instead of why a configuration was refused: its lines are those of any team."""
 
 
-def config_of(whole: Mapping[str, Any], owners: Collection[str | None]) -> dict[str, Any]:
+class ConfigFileJson(TypedDict):
+    """One of its files, and the team that wrote it."""
+
+    name: str
+    owner: str | None
+
+
+class RefusedConfigJson(TypedDict):
+    """The last attempt to load another one."""
+
+    error: str
+    at: Timestamp
+    by: str
+
+
+class ConfigJson(TypedDict):
+    """`refused`: the last attempt to load another one since, if it failed. Who may not see all routes gets no file of
+    others, and not the text of `error`."""
+
+    hash: str
+    generation: Whole
+    source: str
+    files: list[ConfigFileJson]
+    loaded: Timestamp
+    by: str
+    """`start`, `SIGHUP`, `watch`, or the actor who asked the admin port."""
+    refused: RefusedConfigJson | None
+
+
+def config_of(whole: ConfigJson, owners: Collection[str | None]) -> ConfigJson:
     """A configuration in force without what others wrote: the main file and those of `owners`, and of a refusal that
     there was one, when, and who asked for it.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from proxy.controller.admin.rollout_view import FindingJson
 
 
-def deciding(verdict: str, findings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def deciding(verdict: str, findings: list[FindingJson]) -> list[FindingJson]:
     """Of all findings those that a verdict rests on: of a fail those that fail, of a pass those that pass on all
     requests.
 

@@ -6,16 +6,16 @@ A machine that is no fleet is one replica that leads. Of the others only the lea
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from prometheus_client.core import Metric
 
 from proxy.controller.admin.families import counter, gauge
+from proxy.controller.admin.fleet_view import FleetJson
 from proxy.controller.admin.interface import FleetCounts
 
 
-def families(view: Mapping[str, Any], counts: FleetCounts, names: Sequence[str]) -> Iterable[Metric]:
+def families(view: FleetJson, counts: FleetCounts, names: Sequence[str]) -> Iterable[Metric]:
     """All of them: `view` is what `GET /api/v1/fleet` shows, `names` are the rollouts of the configuration."""
     text = "Whether this replica's controller judges: 1 on one machine, and on the leader of a fleet."
     yield gauge("leader", text, (), {(): float(counts.leads)})
@@ -30,7 +30,7 @@ def families(view: Mapping[str, Any], counts: FleetCounts, names: Sequence[str])
     yield counter("fleet_links_refused", text, ("reason",), counts.refused_links)
 
 
-def _replicas(view: Mapping[str, Any]) -> Iterable[Metric]:
+def _replicas(view: FleetJson) -> Iterable[Metric]:
     replicas = view["replicas"]
     states = Counter(one["role"] if one["connected"] else "cut_off" for one in replicas)
     text = "Replicas that this one knows of, by what they do now; the leader knows all of its fleet."
@@ -46,7 +46,7 @@ def _replicas(view: Mapping[str, Any]) -> Iterable[Metric]:
         yield gauge(f"fleet_{name}", text, ("replica",), values)
 
 
-def _configuration(view: Mapping[str, Any], counts: FleetCounts) -> Iterable[Metric]:
+def _configuration(view: FleetJson, counts: FleetCounts) -> Iterable[Metric]:
     text = "Different configurations among the replicas that this one knows of; 1 when all have the same."
     different = float(len({one["config_hash"] for one in view["replicas"]}))
     yield gauge("fleet_configurations", text, (), {(): different})

@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from typing_extensions import TypedDict
+
+from proxy.json_types import AsDict, Timestamp, Whole
 from proxy.rfc3339 import rfc3339
+
+FleetRole = Literal["leader", "standby"]
+
+
+class LeaderJson(TypedDict):
+    """Who leads, where its links are taken, and since when."""
+
+    name: str
+    address: str
+    since: Timestamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,13 +28,21 @@ class ReplicaView:
 
     name: str
     address: str
-    role: str
+    role: FleetRole
     version: str
     config_hash: str
-    workers: int
+    workers: Whole
     link_lag_seconds: float | None
     clock_offset_seconds: float | None
     connected: bool = True
+
+
+class FleetJson(TypedDict):
+    """The whole fleet; `leader` is null where nobody leads."""
+
+    leader: LeaderJson | None
+    term: Whole
+    replicas: list[Annotated[dict[str, Any], AsDict(ReplicaView)]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +63,13 @@ class FleetView:
     term: int
     replicas: tuple[ReplicaView, ...]
 
-    def shown(self) -> dict[str, Any]:
+    def shown(self) -> FleetJson:
         """As the API shows it.
 
         >>> FleetView(None, 3, ()).shown()
         {'leader': None, 'term': 3, 'replicas': []}
         """
-        leader = None
+        leader: LeaderJson | None = None
         if self.leader is not None:
             leader = {"name": self.leader.name, "address": self.leader.address, "since": rfc3339(self.leader.since)}
         replicas = sorted(self.replicas, key=lambda one: (one.role != "leader", one.name))

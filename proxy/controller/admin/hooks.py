@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiohttp import web
 
-from proxy.controller.admin import inputs
+from proxy.controller.admin.answering import PostedBody, answers
 from proxy.controller.admin.callers import Role, needs_role, open_to_all
-from proxy.controller.admin.handlers import SURFACE, answer
+from proxy.controller.admin.handlers import SURFACE
+from proxy.controller.admin.registry_view import HookResultJson, RegistryAnswerJson
 
 routes = web.RouteTableDef()
 
 
 @routes.post("/api/v1/hooks/{kind:mlflow|registry}")
 @open_to_all
-async def hook(request: web.Request) -> web.Response:
-    """Take a webhook of a registry: its signature alone says whether anything comes of it."""
-    inputs.query(request, ())
+@answers(401, 403, 404, 502, 503, body=PostedBody(dict[str, Any], required=True))
+async def hook(request: web.Request) -> HookResultJson:
+    """A webhook of a model registry, signed: MLflow's, or of any other one (plain, or a CloudEvent).
+
+    Its signature alone says whether anything comes of it.
+    """
     body = await request.read()
-    return answer(await request.app[SURFACE].hook(request.match_info["kind"], request.headers, body))
+    return await request.app[SURFACE].hook(request.match_info["kind"], request.headers, body)
 
 
 @routes.get("/api/v1/registry")
 @needs_role(Role.VIEW)
-async def registry(request: web.Request) -> web.Response:
-    """The registry, and the version that each of its models has here; `null` without one."""
-    inputs.query(request, ())
-    return answer({"registry": request.app[SURFACE].registry()})
+@answers()
+async def registry(request: web.Request) -> RegistryAnswerJson:
+    """The model registry, and the version that each of its models has here."""
+    return {"registry": request.app[SURFACE].registry()}

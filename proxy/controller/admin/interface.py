@@ -2,8 +2,8 @@
 
 `controller/service.py` fulfils `AdminService`, `controller/process.py` hands it to the admin port and to the
 sender; this folder imports nothing of the rest of the controller but the store and the webhooks. Everything here is
-read or asked for on the controller's event loop. What an answer holds is the API's JSON, made of plain values (dict,
-list, str, int, float, bool, None), so that the caller only has to write it out.
+read or asked for on the controller's event loop. What an answer holds is the API's JSON (types `…Json`, by topic
+in `…_view.py`), so that the caller only has to write it out.
 """
 
 from __future__ import annotations
@@ -14,9 +14,17 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from proxy.config import Config
-from proxy.controller.admin.drift_view import DriftView
+from proxy.controller.admin.chart_view import ChartsJson
+from proxy.controller.admin.config_view import ConfigJson
+from proxy.controller.admin.drift_view import DriftJson, DriftView
 from proxy.controller.admin.exemplars import Exemplars
-from proxy.controller.store.interface import RolloutStore
+from proxy.controller.admin.fleet_view import FleetJson
+from proxy.controller.admin.outcome_view import PostedJson
+from proxy.controller.admin.pair_view import PairJson, TranscriptJson
+from proxy.controller.admin.process_view import ProcessesJson
+from proxy.controller.admin.registry_view import HookResultJson, RegistryJson
+from proxy.controller.admin.rollout_view import RolloutJson, TrialJson
+from proxy.controller.store.interface import EntryJson, RolloutStore
 from proxy.errors import UnderstudyError
 
 ACTIONS = ("promote", "abort", "pause", "resume", "retry", "restart")
@@ -91,7 +99,7 @@ class FleetCounts:
     registry_up: dict[str, float] = field(default_factory=dict)
     judge_seconds: dict[str, tuple[list[int], float]] = field(default_factory=dict)
     observed: dict[tuple[str, str], int] = field(default_factory=dict)
-    drift: list[dict[str, Any]] = field(default_factory=list)
+    drift: list[DriftJson] = field(default_factory=list)
     drift_changes: dict[tuple[str, str, str], int] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
     leads: bool = True
@@ -142,54 +150,51 @@ class AdminService(Protocol):
     def drift(self) -> DriftView:
         """Drift of live's requests and answers."""
 
-    def rollouts(self) -> list[dict[str, Any]]:
+    def rollouts(self) -> list[RolloutJson]:
         """Every rollout in the configuration's order, as the API shows it; then the ended ones, newest first."""
 
-    def rollout(self, name: str) -> dict[str, Any] | None:
+    def rollout(self, name: str) -> RolloutJson | None:
         """One rollout (`ROUTE/CANDIDATE`), `None` when there is none."""
 
-    def pairs(self, name: str, order: str, limit: int) -> list[dict[str, Any]] | None:
+    def pairs(self, name: str, order: str, limit: int) -> list[PairJson] | None:
         """Kept pairs of a rollout, redacted, `order` `worst`, `latest` or `judged`; `None` when there is none."""
 
-    async def transcript(self, name: str, pair_id: str) -> dict[str, Any] | None:
+    async def transcript(self, name: str, pair_id: str) -> TranscriptJson | None:
         """What two language models said in a kept pair; `None` where there is no such pair, or nothing to be shown."""
 
-    def charts(self, name: str) -> dict[str, Any] | None:
+    def charts(self, name: str) -> ChartsJson | None:
         """What can be drawn of a rollout (`charts.Charts.shown`); `None` when there is no such rollout."""
 
-    async def earlier(self, name: str, limit: int) -> list[dict[str, Any]]:
+    async def earlier(self, name: str, limit: int) -> list[TrialJson]:
         """Trials of a rollout that others have replaced, newest first; raises `StoreError`."""
 
-    async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
+    async def journal(self, name: str, limit: int, before: int | None = None) -> list[EntryJson]:
         """Journal entries of a rollout, newest first, with numbers below `before`; raises `StoreError`."""
 
     async def act(
         self, name: str, action: str, *, reason: str, actor: str, person: str = "", full: bool = False
-    ) -> dict[str, Any]:
+    ) -> RolloutJson:
         """Carry out one of `ACTIONS`, journaled as the actor's; the rollout afterwards. `person` is who that is
         (`Caller.person`). Raises `ActionRefusedError`."""
 
-    async def outcomes(self, entries: list[dict[str, Any]], routes: Collection[str] | None = None) -> dict[str, int]:
+    async def outcomes(self, entries: list[dict[str, Any]], routes: Collection[str] | None = None) -> PostedJson:
         """Take delayed labels `{"id", "label" | "value" | "reward"}` for the rollouts of these routes, of all for
-        `None`; counts `joined` and `unknown`."""
+        `None`."""
 
-    async def hook(self, kind: str, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
-        """Take a webhook of a model registry, `mlflow` or `registry` (any other): `{"result", "why"}` and what it is
-        about. Raises `ActionRefusedError` (400, 401, 404) and `StoreError`; nothing has changed then."""
+    async def hook(self, kind: str, headers: Mapping[str, str], body: bytes) -> HookResultJson:
+        """Take a webhook of a model registry, `mlflow` or `registry` (any other). Raises
+        `ActionRefusedError` (400, 401, 404) and `StoreError`; nothing has changed then."""
 
-    def registry(self) -> dict[str, Any] | None:
+    def registry(self) -> RegistryJson | None:
         """The model registry, and the version that each of its models has; `None` without one."""
 
-    def processes(self) -> dict[str, Any]:
-        """`{"supervisor", "workers": [{"slot", "pid", "started", "connected"}], "controller", "restarts", "leaving",
-        "draining"}`."""
+    def processes(self) -> ProcessesJson:
+        """The process tree."""
 
-    def config_in_force(self) -> dict[str, Any]:
-        """`{"hash", "generation", "source", "files": [{"name", "owner"}], "loaded", "by", "refused": {"error", "at",
-        "by"} | None}` of this replica: `refused` is the last attempt since `loaded`. Raises
-        `ActionRefusedError` (503) where that is not known yet."""
+    def config_in_force(self) -> ConfigJson:
+        """That of this replica. Raises `ActionRefusedError` (503) where it is not known yet."""
 
-    def fleet(self) -> dict[str, Any]:
+    def fleet(self) -> FleetJson:
         """Who leads and which replicas there are (`fleet_view.FleetView.shown`); one that leads where there is no
         fleet."""
 

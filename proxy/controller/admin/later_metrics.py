@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from prometheus_client.core import Metric
@@ -14,7 +14,7 @@ _RESULTS = ("exposed", "counted", "with_value", "waiting", "switched", "outcomes
 _LEFT = ("unknown", "unfit", "left_out", "lost")
 
 
-def later_families(current: Sequence[dict[str, Any]]) -> Iterator[Metric]:
+def later_families(current: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
     """Labels of all rollouts, and users of both arms where a guard counts them."""
     labels = {(one["name"], result): n for one in current for result, n in (one.get("labels") or {}).items()}
     text = "Requests and their delayed labels, by result."

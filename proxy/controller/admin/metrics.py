@@ -31,10 +31,12 @@ from proxy.config import Config
 from proxy.controller.admin import fleet_metrics
 from proxy.controller.admin.drift_metrics import drift_families
 from proxy.controller.admin.families import PREFIX, binned, buckets_of, counter, gauge
+from proxy.controller.admin.fleet_view import FleetJson
 from proxy.controller.admin.interface import PARTS, FleetCounts
 from proxy.controller.admin.judge_metrics import judge_families
 from proxy.controller.admin.later_metrics import later_families
 from proxy.controller.admin.registry_metrics import registry_families
+from proxy.controller.admin.rollout_view import RolloutJson
 from proxy.controller.webhooks.policy import AttemptResult
 from proxy.model import Mismatch, Verdict
 from proxy.model.reasons import REASONS, Reason
@@ -73,9 +75,9 @@ class MetricsSource(Protocol):
 
     @property
     def config(self) -> Config: ...
-    def rollouts(self) -> list[dict[str, Any]]: ...
+    def rollouts(self) -> Sequence[RolloutJson]: ...
     def counts(self) -> FleetCounts: ...
-    def fleet(self) -> dict[str, Any]: ...
+    def fleet(self) -> FleetJson: ...
 
 
 class Deliveries(Protocol):

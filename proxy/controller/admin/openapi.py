@@ -1,19 +1,25 @@
-"""The API, described (OpenAPI 3.1). Written by hand, held to the routes by a test and to the behaviour by schemathesis.
-
-By hand, because the handlers have no types to derive it from and because half of a good description is sentences.
-"""
+"""The API, described (OpenAPI 3.1): written from what endpoints declare (`answering`) and the types that they answer
+(`describing`), when somebody asks for it first."""
 
 from __future__ import annotations
 
-from proxy.controller.admin.event_schemas import BODIES
-from proxy.controller.admin.interface import ACTIONS
+import asyncio
+import re
+from functools import cache
+from typing import Any, get_type_hints
+
+from aiohttp import web
+
+from proxy.controller.admin import drift, gates, handlers, hooks
+from proxy.controller.admin.answering import JSON, EndpointAnswer, answers
+from proxy.controller.admin.callers import About, Needs, Role, needs_role
+from proxy.controller.admin.describing import Schema, json_schemas
+from proxy.controller.admin.event_view import BODIES
 from proxy.controller.admin.metrics import package_version
-from proxy.controller.admin.outcome_schemas import LINES, POSTED
-from proxy.controller.admin.schema_words import NUMBER, TEXT, WHOLE, Schema, component, list_of, nullable, object_of
-from proxy.controller.admin.schemas import (
-    ADDRESS,
-    SCHEMAS,
-)
+from proxy.controller.admin.oidc import login
+from proxy.controller.admin.problems import CONTENT_TYPE, ProblemJson
+
+routes = web.RouteTableDef()
 
 _WHY = {
     400: "An input that is not as described here.",
@@ -26,256 +32,97 @@ _WHY = {
     502: "A standby asked the leader, which gave no answer.",
     503: "Not now; the detail says why.",
 }
-
-
-def _content(schema: Schema, kind: str = "application/json") -> Schema:
-    return {"content": {kind: {"schema": schema}}}
-
-
-def _answers(good: Schema, *problems: int, code: int = 200) -> Schema:
-    bad = {str(code): {"$ref": f"#/components/responses/{code}"} for code in problems}
-    return {str(code): {"description": "As asked."} | good} | bad
-
-
-def _get(
-    operation: str, text: str, good: Schema, *problems: int, query: tuple[Schema, ...] = (), code: int = 200
-) -> Schema:
-    found: Schema = {"operationId": operation, "summary": text, "responses": _answers(good, *problems, code=code)}
-    return {"get": found | ({"parameters": list(query)} if query else {})}
-
-
-def _post(
-    operation: str,
-    text: str,
-    good: Schema,
-    *problems: int,
-    body: Schema | None = None,
-    code: int = 200,
-    query: tuple[Schema, ...] = (),
-) -> Schema:
-    found: Schema = {"operationId": operation, "summary": text, "responses": _answers(good, *problems, code=code)}
-    return {"post": found | ({"requestBody": body} if body else {}) | ({"parameters": list(query)} if query else {})}
-
-
-def _query(name: str, schema: Schema, text: str) -> Schema:
-    return {"name": name, "in": "query", "required": False, "description": text, "schema": schema}
-
-
-def _whole(low: int, high: int, default: int | None = None) -> Schema:
-    schema: Schema = {"type": "integer", "minimum": low, "maximum": high}
-    return schema if default is None else schema | {"default": default}
-
-
-_ANY: Schema = {"2XX": {"description": "Delivered; 410 ends the subscription, anything else is tried again."}}
-_DATA = (400, 401, 403)
-_ONE = (*_DATA, 404)
-_OPEN: Schema = {"security": []}
-_ROLLOUT = "/api/v1/rollouts/{route}/{candidate}"
-_GATE = _content(component("Gate"))
-_VERSION = _query(
-    "version", TEXT, "The version that is asked about; another one's trial is a 409. A POST has it here or in its body."
-)
-_MEANT = {"required": False} | _content(object_of({"metadata": {"type": "object"}}, required=()))
-_NAMES = [{"name": n, "in": "path", "required": True, "schema": TEXT} for n in ("route", "candidate")]
-
-
-def _open(path: Schema) -> Schema:
-    return {method: operation | _OPEN for method, operation in path.items()}
-
-
-def _action(action: str) -> Schema:
-    body = {"required": False} | _content(component("Promotion" if action == "promote" else "HandAction"))
-    text = f"{action.capitalize()} by hand; the rollout afterwards."
-    return _post(action, text, _content(component("Rollout")), *_ONE, 409, 413, 503, body=body)
-
-
-def _named(name: str, schema: Schema) -> Schema:
-    return {"name": name, "in": "path", "required": True, "schema": schema}
-
-
-def _hook() -> Schema:
-    text = "A webhook of a model registry, signed: MLflow's, or of any other one (plain, or a CloudEvent)."
-    body = {"required": True} | _content({"type": "object"})
-    return _post("hook", text, _content(component("HookResult")), 400, 401, 403, 404, 413, 502, 503, body=body)
-
-
-def _of_fleet(name: str, schema: Schema) -> dict[str, Schema]:
-    """A sum over the replicas, and each one's own; `age_seconds` since its workers last reported."""
-    one = {"name": TEXT, "connected": {"type": "boolean"}, "age_seconds": NUMBER, name: schema}
-    return {name: schema, "replicas": list_of(object_of(one))}
-
-
-def _paths() -> dict[str, Schema]:
-    status = _content(object_of({"status": TEXT}))
-    reloaded = _content(object_of({"status": TEXT, "generation": WHOLE}))
-    plain = _content(TEXT, "text/plain")
-    page = (_query("limit", _whole(1, 500, 50), "Entries."), _query("before", _whole(0, (1 << 63) - 1), "Older than."))
-    worst = _query("order", {"enum": ["worst", "latest", "judged"], "default": "worst"}, "Which pairs.")
-    many = {"oneOf": [component("Outcome"), list_of(component("Outcome"))]}
-    entries = object_of({"journal": list_of(component("Entry")), "next": nullable(WHOLE)})
-    of_one = {
-        "": _get("rollout", "One rollout.", _content(component("Rollout")), *_ONE),
-        "/findings": _get(
-            "findings",
-            "Its verdict and findings.",
-            _content(object_of({"verdict": TEXT, "findings": list_of(component("Finding"))})),
-            *_ONE,
-        ),
-        "/pairs": _get(
-            "pairs",
-            "Kept pairs, redacted.",
-            _content(object_of({"order": TEXT, "pairs": list_of(component("Pair"))})),
-            *_ONE,
-            query=(worst, _query("limit", _whole(1, 200, 20), "How many.")),
-        ),
-        "/pairs/{pair}/transcript": _get(
-            "transcript",
-            "What two language models said in a kept pair; 404 where nothing can be shown.",
-            _content(component("Transcript")),
-            *_ONE,
-        )
-        | {"parameters": [*_NAMES, {"name": "pair", "in": "path", "required": True, "schema": TEXT}]},
-        "/charts": _get(
-            "charts",
-            "What can be drawn: distributions, latencies, labels, history.",
-            _content(component("Charts")),
-            *_ONE,
-        ),
-        "/gate": _get("gate", "What another program may do with the candidate.", _GATE, *_ONE, 409, query=(_VERSION,)),
-        "/gate/promote": _post(
-            "gateToPromote", "200 when its verdict is pass.", _GATE, *_ONE, 409, 413, body=_MEANT, query=(_VERSION,)
-        ),
-        "/gate/rollback": _post(
-            "gateToRollBack", "200 when it is fail.", _GATE, *_ONE, 409, 413, body=_MEANT, query=(_VERSION,)
-        ),
-        "/trials": _get(
-            "trials",
-            "Its earlier trials, newest first.",
-            _content(object_of({"trials": list_of(component("Trial"))})),
-            *_ONE,
-            503,
-            query=(_query("limit", _whole(1, 100, 20), "How many."),),
-        ),
-        "/journal": _get("journal", "Every change, newest first.", _content(entries), *_ONE, 503, query=page),
-    } | {f"/{action}": _action(action) for action in ACTIONS}
-    names = [{"name": "route", "in": "path", "required": True, "schema": TEXT}]
-    drift = {
-        "": _get("drift_of_route", "Drift of one route, with charts.", _content(component("DriftWithCharts")), *_ONE),
-        "/journal": _get(
-            "drift_journal", "What became of it, newest first.", _content(entries), *_ONE, 503, query=page
-        ),
-        "/accept": _post(
-            "accept_drift",
-            "Take what a field is now for normal; the route afterwards.",
-            _content(component("Drift")),
-            *_ONE,
-            413,
-            503,
-            body={"required": False} | _content(component("DriftAcceptance")),
-        ),
-    }
-    return {
-        "/healthz": _open(_get("healthz", "The process is up.", status)),
-        "/readyz": _open(_get("readyz", "It can do its work; 503 says why not.", status, 503)),
-        "/metrics": _open(_get("metrics", "Prometheus or OpenMetrics text.", plain)),
-        "/-/reload": _post("reload", "Read the configuration again.", reloaded, 401, 403, 422, 503),
-        "/api/v1/rollouts": _get(
-            "rollouts", "Every rollout.", _content(object_of({"rollouts": list_of(component("Rollout"))})), *_DATA
-        ),
-        **{_ROLLOUT + end: {"parameters": _NAMES} | path for end, path in of_one.items()},
-        "/api/v1/drift": _get(
-            "drift",
-            "Drift of every route that has `drift`.",
-            _content(object_of({"routes": list_of(component("Drift"))})),
-            *_DATA,
-        ),
-        **{"/api/v1/drift/{route}" + end: {"parameters": names} | path for end, path in drift.items()},
-        "/api/v1/outcomes": _post(
-            "outcomes",
-            "What became known later: labels by request id, outcomes of users by sticky key or request id.",
-            _content(POSTED),
-            *_DATA,
-            413,
-            503,
-            body={"required": True, "content": _content(many)["content"] | LINES},
-        ),
-        "/api/v1/events": _get(
-            "events", "Server-sent events, without end.", _content(TEXT, "text/event-stream"), *_DATA, 503
-        ),
-        "/api/v1/traffic": _get(
-            "traffic",
-            "Exchanges and errors by route, upstream and leg: of all replicas together, and of each.",
-            _content(object_of({"time": {"type": "number"}, **_of_fleet("routes", {"type": "object"})})),
-            *_DATA,
-        ),
-        "/api/v1/upstreams": _get(
-            "upstreams",
-            "Each upstream's addresses, and how many workers use them: of all replicas together, and of each.",
-            _content(object_of(_of_fleet("upstreams", {"type": "object", "additionalProperties": list_of(ADDRESS)}))),
-            *_DATA,
-        ),
-        "/api/v1/processes": _get("processes", "The process tree.", _content(component("Processes")), *_DATA),
-        "/api/v1/config": _get(
-            "config",
-            "The configuration in force, and the last one refused.",
-            _content(component("Config")),
-            *_DATA,
-            503,
-        ),
-        "/api/v1/fleet": _get(
-            "fleet", "Who leads, and which replicas there are.", _content(component("Fleet")), *_DATA
-        ),
-        "/api/v1/webhooks": _get(
-            "webhooks",
-            "Delivery state of each endpoint.",
-            _content(object_of({"webhooks": list_of(component("Endpoint"))})),
-            *_DATA,
-            503,
-        ),
-        "/auth/login": _open(_get("login", "To the provider, to sign in to the console.", {}, 404, 503, code=303)),
-        "/auth/callback": _open(_get("callback", "From the provider; begins a session.", {}, 404, 503, code=303)),
-        "/auth/logout": _open(_post("logout", "Ends the session in this browser.", {}, 403, 404, code=204)),
-        "/api/v1/journal/head": _get(
-            "head",
-            "The last entry of the journal and the hash of all up to it; keep it elsewhere, for `judge --verify`.",
-            _content(object_of({"number": WHOLE, "hash": TEXT})),
-            *_DATA,
-            503,
-        ),
-        "/api/v1/me": _get("me", "Who asks, and what they may do.", _content(component("Caller")), *_DATA),
-        "/api/v1/hooks/{kind}": _open(_hook()) | {"parameters": [_named("kind", {"enum": ["mlflow", "registry"]})]},
-        "/api/v1/registry": _get(
-            "registry",
-            "The model registry, and the version that each of its models has here.",
-            _content(object_of({"registry": nullable(component("Registry"))})),
-            *_DATA,
-        ),
-        "/api/v1/openapi.json": _get("openapi", "This document.", _content({"type": "object"}), 401, 403),
-    }
-
-
-DOCUMENT: Schema = {
-    "openapi": "3.1.0",
-    "info": {
-        "title": "Understudy admin API",
-        "version": package_version(),
-        "description": "Watch rollouts and act on them. Weights are in percent, shares and limits are ratios.",
-        "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
-    },
-    "servers": [{"url": "/"}],
-    "security": [{"token": []}, {}],
-    "paths": _paths(),
-    "webhooks": {
-        name: {"post": {"requestBody": {"required": True} | _content(body), "responses": _ANY}}
-        for name, body in BODIES.items()
-    },
-    "components": {
-        "schemas": SCHEMAS,
-        "responses": {
-            str(code): {"description": why} | _content(component("Problem"), "application/problem+json")
-            for code, why in _WHY.items()
-        },
-        "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-    },
+_INFO: Schema = {
+    "title": "Understudy admin API",
+    "description": "Watch rollouts and act on them. Weights are in percent, shares and limits are ratios.",
+    "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
 }
-"""The document at `/api/v1/openapi.json`."""
+_ANY: Schema = {"2XX": {"description": "Delivered; 410 ends the subscription, anything else is tried again."}}
+
+
+@routes.get("/api/v1/openapi.json")
+@needs_role(Role.VIEW, About.NOTHING)
+@answers(query=None)
+async def openapi(_request: web.Request) -> dict[str, Any]:
+    """This document."""
+    return await asyncio.to_thread(api_document)
+
+
+def _declared() -> list[tuple[web.RouteDef, EndpointAnswer, Needs]]:
+    tables = handlers.routes, drift.routes, gates.routes, login.routes, hooks.routes, routes
+    each = (route for table in tables for route in table if isinstance(route, web.RouteDef))
+    return [(route, route.handler.__dict__["answers"], route.handler.__dict__["needs"]) for route in each]
+
+
+def _content(schema: Schema, media: str = JSON) -> Schema:
+    return {"content": {media: {"schema": schema}}}
+
+
+def _problems(said: EndpointAnswer, needs: Needs) -> list[int]:
+    found = {*said.problems}
+    found |= {401, 403} if needs.role is not None else set()
+    found |= {404} if needs.about is About.PATH else set()
+    found |= {400} if said.query is not None or said.body is not None else set()
+    return sorted(found | ({413} if said.body is not None else set()))
+
+
+def _answer_type(said: EndpointAnswer) -> Any:
+    return get_type_hints(said.handler, include_extras=True)["return"] if said.media == JSON else str
+
+
+def _operation(said: EndpointAnswer, needs: Needs, answer: Schema, body: Schema) -> Schema:
+    good = {"description": "As asked."} | (_content(answer, said.media) if said.media else {})
+    bad = {str(code): {"$ref": f"#/components/responses/{code}"} for code in _problems(said, needs)}
+    found: Schema = {"operationId": said.name, "summary": said.summary, "responses": {str(said.status): good} | bad}
+    if said.query:
+        found["parameters"] = [
+            {"name": one.name, "in": "query", "required": False, "description": one.about, "schema": one.schema}
+            for one in said.query
+        ]
+    if said.body is not None:
+        content = _content(body)["content"] | {media: {"schema": one} for media, one in said.body.also.items()}
+        found["requestBody"] = {"required": said.body.required, "content": content}
+    return found | ({"security": []} if needs.role is None else {})
+
+
+def _path(written: str) -> tuple[str, list[Schema]]:
+    """A path without its patterns, and its parameters; a pattern says which words there are.
+
+    >>> _path("/hooks/{kind:a|b}")
+    ('/hooks/{kind}', [{'name': 'kind', 'in': 'path', 'required': True, 'schema': {'enum': ['a', 'b']}}])
+    """
+    each = re.findall(r"{(\w+):?([^}]*)}", written)
+    schemas = {name: {"enum": pattern.split("|")} if pattern else {"type": "string"} for name, pattern in each}
+    named = [{"name": name, "in": "path", "required": True, "schema": schema} for name, schema in schemas.items()]
+    return re.sub(r":[^}]*}", "}", written), named
+
+
+@cache
+def api_document() -> Schema:
+    """The document at `/api/v1/openapi.json`."""
+    declared = _declared()
+    bodies = [said.body.kind if said.body is not None else None for _, said, _ in declared]
+    kinds = [*(_answer_type(said) for _, said, _ in declared), *bodies, ProblemJson, *BODIES.values()]
+    schemas, components = json_schemas(kinds)
+    count = len(declared)
+    answers, posted, (problem, *told) = schemas[:count], schemas[count : 2 * count], schemas[2 * count :]
+    paths: dict[str, Schema] = {}
+    for (route, said, needs), answer, body in zip(declared, answers, posted, strict=True):
+        path, named = _path(route.path)
+        item = paths.setdefault(path, {"parameters": named} if named else {})
+        item[route.method.lower()] = _operation(said, needs, answer, body)
+    events = {name: {"required": True} | _content(body) for name, body in zip(BODIES, told, strict=True)}
+    refusal = _content(problem, CONTENT_TYPE)
+    return {
+        "openapi": "3.1.0",
+        "info": _INFO | {"version": package_version()},
+        "servers": [{"url": "/"}],
+        "security": [{"token": []}, {}],
+        "paths": paths,
+        "webhooks": {name: {"post": {"requestBody": body, "responses": _ANY}} for name, body in events.items()},
+        "components": {
+            "schemas": components,
+            "responses": {str(code): {"description": why} | refusal for code, why in _WHY.items()},
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+    }

@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from aiohttp import web
 from aiohttp.http_exceptions import PayloadEncodingError
 
 from proxy.controller.admin.inputs import outcome_problem, with_digits
+from proxy.controller.admin.outcome_view import PostedJson, RefusedLineJson
 from proxy.controller.admin.problems import Problem
 from proxy.errors import StoreError
 
@@ -32,7 +33,7 @@ MOST_TOLD = 100
 IN_TURN = 200
 """Lines that are read before others have their turn of the loop."""
 
-Take = Callable[[list[dict[str, Any]]], Awaitable[dict[str, int]]]
+Take = Callable[[list[dict[str, Any]]], Awaitable[PostedJson]]
 
 
 def is_lines(request: web.Request) -> bool:
@@ -48,9 +49,9 @@ class OutcomeLines:
         self._part: list[dict[str, Any]] = []
         self._became = Counter(joined=0, unknown=0)
         self._line = self._refused = self._taken = self._outcomes = 0
-        self._problems: list[dict[str, Any]] = []
+        self._problems: list[RefusedLineJson] = []
 
-    async def read(self, request: web.Request) -> dict[str, Any]:
+    async def read(self, request: web.Request) -> PostedJson:
         """Take all of it; what became of it, and the lines that were refused. Raises `Problem` where no line is right,
         or where it ends too early: `taken_lines` says then up to which line everything was taken."""
         try:
@@ -65,7 +66,8 @@ class OutcomeLines:
             first = self._problems[0]
             said = f"None of {self._refused:,} lines is an outcome. Line {first['line']}: {first['problem']}."
             raise Problem(400, said, problems=self._problems)
-        return {**self._became, "lines": self._line, "refused": self._refused, "problems": self._problems}
+        read = {"lines": self._line, "refused": self._refused, "problems": self._problems}
+        return cast(PostedJson, {**self._became, **read})
 
     def _cut_off(self, status: int, why: str) -> Problem:
         kept = f" Lines 1 to {self._taken:,} were taken." if self._taken else " None was taken before."
@@ -87,7 +89,7 @@ class OutcomeLines:
 
     async def _give(self) -> None:
         if self._part:
-            self._became.update(await self._take(self._part))
+            self._became.update(cast(dict[str, int], await self._take(self._part)))
             self._outcomes += len(self._part)
         self._part, self._taken = [], self._line
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal, NotRequired
 
 import orjson
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, PayloadEncodingError
+from typing_extensions import TypedDict
 
 from proxy import logs
+from proxy.controller.admin.callers import RoleWord
 from proxy.controller.admin.interface import ActionRefusedError
+from proxy.controller.admin.outcome_view import RefusedLineJson
 from proxy.errors import StoreError, UnderstudyError
+from proxy.json_types import Whole
 
 log = logging.getLogger("understudy.admin")
 
@@ -30,6 +34,23 @@ server_log.addFilter(_is_ours)
 
 CONTENT_TYPE = "application/problem+json"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class ProblemJson(TypedDict):
+    """What an error answer holds (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    reasons: NotRequired[list[str]]
+    needs: NotRequired[RoleWord]
+    actor: NotRequired[str]
+    problems: NotRequired[list[RefusedLineJson]]
+    """Of outcomes one a line, those that are none."""
+    taken_lines: NotRequired[Whole]
+    """Of outcomes one a line, up to which line everything was taken."""
+    sign_in: NotRequired[list[Literal["token", "oidc"]]]
 
 
 class Problem(UnderstudyError):  # noqa: N818 - RFC 9457's own word

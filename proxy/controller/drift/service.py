@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
+from proxy.controller.admin.drift_view import DriftJson, DriftWithChartsJson
 from proxy.controller.admin.interface import ActionRefusedError
 from proxy.controller.drift.shown import chart_json, drift_json
 from proxy.controller.drift.watching import DriftWatching
-from proxy.controller.store.interface import RolloutStore
+from proxy.controller.store.interface import EntryJson, RolloutStore
 from proxy.errors import StoreError
 
 ACT_DEADLINE = 5.0
@@ -21,7 +21,7 @@ class DriftService:
     def __init__(self, watching: DriftWatching, store: RolloutStore) -> None:
         self._watching, self._store = watching, store
 
-    def routes(self) -> list[dict[str, Any]]:
+    def routes(self) -> list[DriftJson]:
         """Every route."""
         return [drift_json(watch) for watch in self._watching.watches.values()]
 
@@ -29,7 +29,7 @@ class DriftService:
         """Whether there is such a route."""
         return name in self._watching.watches
 
-    async def route(self, name: str) -> dict[str, Any] | None:
+    async def route(self, name: str) -> DriftWithChartsJson | None:
         """One route with its charts; a chart takes some ms, so others are served between two."""
         watch = self._watching.watches.get(name)
         if watch is None:
@@ -38,13 +38,13 @@ class DriftService:
         for field in watch.fields:
             charts[field.name] = chart_json(watch, field.name)
             await asyncio.sleep(0)
-        return drift_json(watch) | {"charts": charts}
+        return {**drift_json(watch), "charts": charts}
 
-    async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
+    async def journal(self, name: str, limit: int, before: int | None = None) -> list[EntryJson]:
         """Journal entries, newest first."""
         return await self._store.journal(name, limit, before)
 
-    async def accept(self, name: str, field: str | None, *, reason: str, actor: str) -> dict[str, Any]:
+    async def accept(self, name: str, field: str | None, *, reason: str, actor: str) -> DriftJson:
         """Take what is for normal."""
         watch = self._watching.watches.get(name)
         if watch is None:

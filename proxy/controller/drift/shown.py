@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from typing import Any
 
+from proxy.controller.admin.drift_view import (
+    DriftAlarmJson,
+    DriftBucketJson,
+    DriftFieldJson,
+    DriftJson,
+    DriftReferenceJson,
+    EffectJson,
+    MovedJson,
+)
 from proxy.controller.drift.watch import DriftAlarm, DriftWatch, FieldChange
 from proxy.drift import DriftBucket, DriftFinding
 from proxy.rfc3339 import rfc3339
 
 
-def drift_json(watch: DriftWatch) -> dict[str, Any]:
+def drift_json(watch: DriftWatch) -> DriftJson:
     """One route, without what is drawn."""
     source = watch.source
     return {
@@ -35,13 +43,13 @@ def drift_json(watch: DriftWatch) -> dict[str, Any]:
     }
 
 
-def reference_json(watch: DriftWatch) -> dict[str, Any]:
+def reference_json(watch: DriftWatch) -> DriftReferenceJson:
     """What is normal."""
     source = watch.source
     return {"first": source.first or None, "recording": source.recording or None, "period_seconds": source.period}
 
 
-def field_json(watch: DriftWatch, finding: DriftFinding) -> dict[str, Any]:
+def field_json(watch: DriftWatch, finding: DriftFinding) -> DriftFieldJson:
     """One field."""
     alarm = watch.alarms.get(finding.field)
     inputs = {one.name: one.kind.value for one in watch.source.inputs}
@@ -53,18 +61,22 @@ def field_json(watch: DriftWatch, finding: DriftFinding) -> dict[str, Any]:
         "state": finding.state.value,
         "since": None if finding.since is None else rfc3339(finding.since),
         "alarm": None if alarm is None else {"id": alarm.id, "detected_at": rfc3339(alarm.detected_at)},
-        **effect_json(finding),
-        "evidence": _finite(finding.evidence),
+        **moved_json(finding),
+        "evidence": finding.evidence,
         "observations": finding.n,
-        "bursts": _finite(finding.bursts),
+        "bursts": finding.bursts,
         "words": finding.words,
     }
 
 
-def effect_json(finding: DriftFinding) -> dict[str, Any]:
+def moved_json(finding: DriftFinding) -> MovedJson:
     """What moved, and by how much."""
-    interval = {"value": finding.effect, "low": finding.low, "high": finding.high}
-    effect = {name: _finite(value) for name, value in interval.items()} | {"unit": finding.unit}
+    effect: EffectJson = {
+        "value": _finite(finding.effect),
+        "low": _finite(finding.low),
+        "high": _finite(finding.high),
+        "unit": finding.unit,
+    }
     return {
         "what": finding.what,
         "detail": finding.detail,
@@ -74,26 +86,33 @@ def effect_json(finding: DriftFinding) -> dict[str, Any]:
     }
 
 
-def chart_json(watch: DriftWatch, field: str) -> list[dict[str, Any]]:
+def chart_json(watch: DriftWatch, field: str) -> list[DriftBucketJson]:
     """What can be drawn of a field, in spans of time, the oldest first."""
     return [_bucket(bucket) for bucket in watch.detector.chart(field)] if watch.detector is not None else []
 
 
-def _bucket(bucket: DriftBucket) -> dict[str, Any]:
-    return {key: _finite(value) for key, value in asdict(bucket).items()}
+def _bucket(bucket: DriftBucket) -> DriftBucketJson:
+    quantiles = map(_finite, (bucket.low, bucket.middle, bucket.high))
+    return {**asdict(bucket), **dict(zip(("low", "middle", "high"), quantiles, strict=True))}
 
 
-def drift_event_data(watch: DriftWatch, change: FieldChange, now: float) -> dict[str, Any]:
+def drift_event_data(watch: DriftWatch, change: FieldChange, now: float) -> DriftAlarmJson:
     """What a receiver of `drift.detected` and `drift.ended` gets; `alarm` is the same in both."""
     finding, alarm = change.finding, change.alarm
     data = field_json(watch, finding)
-    said = {key: data[key] for key in ("field", "source", "kind", "what", "detail", "effect", "before", "after")}
     return {
         "alarm": alarm.id,
         "route": watch.source.route,
         "live": watch.source.live,
         "version": watch.source.version,
-        **said,
+        "field": data["field"],
+        "source": data["source"],
+        "kind": data["kind"],
+        "what": data["what"],
+        "detail": data["detail"],
+        "effect": data["effect"],
+        "before": data["before"],
+        "after": data["after"],
         "since": rfc3339(alarm.since),
         "detected_at": rfc3339(alarm.detected_at),
         "ended_at": None if change.began else rfc3339(now),
@@ -103,7 +122,7 @@ def drift_event_data(watch: DriftWatch, change: FieldChange, now: float) -> dict
     }
 
 
-def ended_event_data(route: str, alarm: DriftAlarm, now: float, reason: str) -> dict[str, Any]:
+def ended_event_data(route: str, alarm: DriftAlarm, now: float, reason: str) -> DriftAlarmJson:
     """The same of an alarm of which nothing more is known: what it was about is not watched any more."""
     return {
         "alarm": alarm.id,
@@ -126,5 +145,5 @@ def reason_of(change: FieldChange) -> str:
     return f"{change.alarm.field} is as the reference again"
 
 
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

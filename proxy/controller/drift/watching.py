@@ -16,10 +16,11 @@ import hashlib
 import logging
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from proxy import logs
 from proxy.config import Config
+from proxy.controller.admin.drift_view import DriftAlarmJson, DriftEventJson
 from proxy.controller.drift.reference import read_reference
 from proxy.controller.drift.shown import drift_event_data, ended_event_data, reason_of
 from proxy.controller.drift.source import DriftSource, drift_sources
@@ -221,11 +222,11 @@ class DriftWatching:
     ) -> DriftChange:
         """Queue what is known now with a journal entry, and with an event where an alarm begins or ends."""
         route, now = watch.source.route, self._clock()
-        event, detail = None, {}
+        event, detail = None, None
         if change is not None:
             type_of = "drift.detected" if change.began else "drift.ended"
             self.changes[route, change.alarm.field, type_of.partition(".")[2]] += 1
-            detail = drift_event_data(watch, change, now) | self._told_by(route)
+            detail = self._event_data(drift_event_data(watch, change, now))
             event = WebhookEvent(_event_id(change.alarm.id, type_of), type_of, now, detail)
         return self._put(route, SavedDrift(route, watch.dump()), kind, actor, reason, detail, event)
 
@@ -235,7 +236,7 @@ class DriftWatching:
 
     def _end_unknown(self, route: str, saved: SavedDrift, alarm: DriftAlarm) -> None:
         reason, now = ANEW, self._clock()
-        detail = ended_event_data(route, alarm, now, reason) | self._told_by(route)
+        detail = self._event_data(ended_event_data(route, alarm, now, reason))
         event = WebhookEvent(_event_id(alarm.id, "drift.ended"), "drift.ended", now, detail)
         self._put(route, saved, "drift_ended", MACHINE, f"{alarm.field}: {reason}", detail, event)
 
@@ -246,16 +247,17 @@ class DriftWatching:
         kind: str,
         actor: str,
         reason: str,
-        detail: dict[str, Any],
+        detail: DriftEventJson | None,
         event: WebhookEvent | None,
     ) -> DriftChange:
         endpoints = self._subscribers.endpoints(event.type) if event is not None else ()
-        change = DriftChange(saved, self._clock(), kind, actor, reason, detail, event, endpoints)
+        change = DriftChange(saved, self._clock(), kind, actor, reason, detail or {}, event, endpoints)
         self._unsaved.setdefault(route, deque()).append(change)
         return change
 
-    def _told_by(self, route: str) -> dict[str, str]:
-        return {"replica": self._subscribers.replica, "console_url": self._subscribers.console_url(f"-/drift/{route}")}
+    def _event_data(self, alarm: DriftAlarmJson) -> DriftEventJson:
+        url = self._subscribers.console_url(f"-/drift/{alarm['route']}")
+        return {**alarm, "replica": self._subscribers.replica, "console_url": url}
 
     # --- by hand -----------------------------------------------------------------------------------------------------
 

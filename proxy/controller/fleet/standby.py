@@ -11,12 +11,19 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
 from proxy.config import Config
+from proxy.controller.admin.chart_view import ChartsJson
+from proxy.controller.admin.config_view import ConfigJson
 from proxy.controller.admin.drift_view import DriftView
-from proxy.controller.admin.fleet_view import FleetView, LeaderView, ReplicaView
+from proxy.controller.admin.fleet_view import FleetJson, FleetRole, FleetView, LeaderView, ReplicaView
 from proxy.controller.admin.interface import ActionRefusedError, FleetCounts, ReplicaCounts
+from proxy.controller.admin.outcome_view import PostedJson
+from proxy.controller.admin.pair_view import PairJson, TranscriptJson
+from proxy.controller.admin.process_view import ProcessesJson
+from proxy.controller.admin.registry_view import HookResultJson, RegistryJson
+from proxy.controller.admin.rollout_view import RolloutJson, TrialJson
 from proxy.controller.fleet.relay import Relay
 from proxy.controller.replica_traffic import ReplicaTraffic
-from proxy.controller.store.interface import RolloutStore
+from proxy.controller.store.interface import EntryJson, RolloutStore
 from proxy.controller.supervisor_link import SupervisorLink
 
 Who = tuple[str, str, int, float]
@@ -49,7 +56,7 @@ class StandbyOf(Protocol):
     def leader(self) -> Who | None:
         """Who leads, as far as is known."""
 
-    def seen_as(self, role: str) -> ReplicaView:
+    def seen_as(self, role: FleetRole) -> ReplicaView:
         """This replica as the API shows it."""
 
 
@@ -80,59 +87,59 @@ class StandbyService:
         """Raises `ActionRefusedError`: the leader watches it."""
         raise self._elsewhere()
 
-    def rollouts(self) -> list[dict[str, Any]]:
+    def rollouts(self) -> list[RolloutJson]:
         """None: the leader knows them."""
         return []
 
-    def rollout(self, name: str) -> dict[str, Any] | None:
+    def rollout(self, name: str) -> RolloutJson | None:
         """Raises `ActionRefusedError`: the leader knows it."""
         raise self._elsewhere()
 
-    def pairs(self, name: str, order: str, limit: int) -> list[dict[str, Any]] | None:
+    def pairs(self, name: str, order: str, limit: int) -> list[PairJson] | None:
         """Raises `ActionRefusedError`: the leader has them."""
         raise self._elsewhere()
 
-    async def transcript(self, name: str, pair_id: str) -> dict[str, Any] | None:
+    async def transcript(self, name: str, pair_id: str) -> TranscriptJson | None:
         """Raises `ActionRefusedError`: the leader has it."""
         raise self._elsewhere()
 
-    def charts(self, name: str) -> dict[str, Any] | None:
+    def charts(self, name: str) -> ChartsJson | None:
         """Raises `ActionRefusedError`: the leader draws them."""
         raise self._elsewhere()
 
-    async def earlier(self, name: str, limit: int) -> list[dict[str, Any]]:
+    async def earlier(self, name: str, limit: int) -> list[TrialJson]:
         """Raises `ActionRefusedError`: the leader reads them."""
         raise self._elsewhere()
 
-    async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
+    async def journal(self, name: str, limit: int, before: int | None = None) -> list[EntryJson]:
         """Raises `ActionRefusedError`: the leader reads it."""
         raise self._elsewhere()
 
     async def act(
         self, name: str, action: str, *, reason: str, actor: str, person: str = "", full: bool = False
-    ) -> dict[str, Any]:
+    ) -> RolloutJson:
         """Raises `ActionRefusedError`: the leader acts."""
         raise self._elsewhere()
 
-    async def outcomes(self, entries: list[dict[str, Any]], routes: Collection[str] | None = None) -> dict[str, int]:
+    async def outcomes(self, entries: list[dict[str, Any]], routes: Collection[str] | None = None) -> PostedJson:
         """Raises `ActionRefusedError`: the leader waits for them."""
         raise self._elsewhere()
 
-    async def hook(self, kind: str, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
+    async def hook(self, kind: str, headers: Mapping[str, str], body: bytes) -> HookResultJson:
         """Raises `ActionRefusedError`: the leader takes it."""
         raise self._elsewhere()
 
-    def registry(self) -> dict[str, Any] | None:
+    def registry(self) -> RegistryJson | None:
         """Raises `ActionRefusedError`: the leader asks it."""
         raise self._elsewhere()
 
-    def processes(self) -> dict[str, Any]:
+    def processes(self) -> ProcessesJson:
         """This replica's process tree, and which of its workers are connected."""
         relay = self._relay()
         workers = relay.workers.values() if relay is not None else ()
         return self._replica.supervisor.processes({worker.pid for worker in workers if worker.connected})
 
-    def config_in_force(self) -> dict[str, Any]:
+    def config_in_force(self) -> ConfigJson:
         """Which configuration this replica has, since when, by whom, and why a later one was refused."""
         return self._replica.supervisor.config()
 
@@ -169,7 +176,7 @@ class StandbyService:
         """A queue in which nothing comes: the leader tells what happens."""
         return asyncio.Queue(1)
 
-    def fleet(self) -> dict[str, Any]:
+    def fleet(self) -> FleetJson:
         """Whom this replica follows, and itself: the leader knows the others."""
         found, me = self._replica.leader(), self._replica.seen_as("standby")
         leader = None if found is None else LeaderView(found[0], found[1], found[3])

@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 from proxy import logs
+from proxy.controller.admin.judge_view import AnchorsJson, AnchorState
 from proxy.controller.judging.asker import JudgeAsker
 from proxy.judges.anchors import (
     BASE_ROUNDS,
@@ -38,6 +39,14 @@ FIRST_REST, LONGEST_REST = 1.0, 300.0
 
 
 _NEEDED = -math.log(FALSE_ALARMS)
+
+
+def _state(record: AnchorRecord) -> AnchorState:
+    if record.moved:
+        return "unfit" if record.is_unfit else "changed"
+    if not record.is_known:
+        return "learning"
+    return "unchanged" if record.confirms else "in_doubt"
 
 
 class AnchorGate:
@@ -153,16 +162,24 @@ class AnchorGate:
 
     # --- what is said and kept of it ---------------------------------------------------------------------------------
 
-    def shown(self) -> dict[str, Any] | None:
+    def shown(self) -> AnchorsJson | None:
         """How the anchors stand, as the API shows it; `None` without anchors."""
         record = self.record
         if record is None:
             return None
-        state = "in_doubt" if not record.confirms else "unchanged"
-        state = "unfit" if record.is_unfit else "changed" if record.moved else state if record.is_known else "learning"
-        evidence = max(0.0, min(1.0, record.evidence / _NEEDED)) if not record.moved else 1.0
-        rounds = {"rounds": record.rounds, "base_rounds": BASE_ROUNDS}
-        return {"state": state, **rounds, "held": self.held, "evidence": evidence, **record.counts}
+        counts = record.counts
+        return {
+            "state": _state(record),
+            "rounds": record.rounds,
+            "base_rounds": BASE_ROUNDS,
+            "held": self.held,
+            "evidence": max(0.0, min(1.0, record.evidence / _NEEDED)) if not record.moved else 1.0,
+            "answers": counts["answers"],
+            "constant": counts["constant"],
+            "agreed": counts["agreed"],
+            "first": counts["first"],
+            "longer": counts["longer"],
+        }
 
     def dump(self) -> dict[str, Any]:
         """What `load` takes, as JSON values."""

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from proxy import logs
+from proxy.controller.admin.judge_view import JudgedPairJson
 from proxy.controller.judging.queue import JudgeQueue, WaitingQuestion
 from proxy.controller.sample_pairs import SamplePairs
 from proxy.evidence import Evidence
@@ -362,16 +363,16 @@ class RolloutJudging:
         while len(self._known) > MOST_SHOWN:
             del self._known[next(iter(self._known))]
 
-    def shown(self, pair_id: str, aspect: str) -> dict[str, Any] | None:
+    def shown(self, pair_id: str, aspect: str) -> JudgedPairJson | None:
         """What was said of a kept pair, as the API shows it; `None` where it was not drawn or is not known any more."""
         found = self._known.get(f"{aspect}\0{pair_id}")
         if found is None:
             return None
-        order = None if found.candidate_first is None else "candidate first" if found.candidate_first else "live first"
+        first = found.candidate_first
         return {
             "verdict": None if found.why is not None or found.left else found.verdict or None,
             "reason": found.reason,
-            "order": order,
+            "order": None if first is None else "candidate first" if first else "live first",
             "not_judged": found.why.value if found.why is not None else None,
         }
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from proxy.controller.admin.judge_view import FirstRateJson, JudgeCostJson, JudgedJson, SeenVerdictJson, SimilarityJson
 from proxy.controller.judging.asker import JudgeAsker
 from proxy.controller.judging.rollout_judging import JudgedAspect, RolloutJudging
 from proxy.model import EMBEDDER
 
 
-def judges_json(judging: RolloutJudging | None, currency: str = "$") -> list[dict[str, Any]]:
+def judges_json(judging: RolloutJudging | None, currency: str = "$") -> list[JudgedJson]:
     """Each judged prediction of a rollout, with its judge. Counts are those of the present trial since this controller
     began; `earlier` pairs of it were drawn before that, and count in its findings."""
     if judging is None:
@@ -18,41 +17,45 @@ def judges_json(judging: RolloutJudging | None, currency: str = "$") -> list[dic
     return [_judged(judging, aspect, currency) for aspect in each]
 
 
-def similarities_json(judging: RolloutJudging | None, currency: str = "$") -> list[dict[str, Any]]:
+def similarities_json(judging: RolloutJudging | None, currency: str = "$") -> list[SimilarityJson]:
     """Each prediction whose similarity is that of embeddings, with what makes them; `mean` is over `compared` pairs,
     and `earlier` is as a judge's."""
-    found: list[dict[str, Any]] = []
     if judging is None:
-        return found
-    for aspect in judging.aspects:
-        counts, asker = judging.counts_of(aspect), aspect.queue.asker
-        if asker.name.startswith(EMBEDDER):
-            compared = sum(counts.verdicts.values())
-            figures: dict[str, Any] = {"compared": compared, "mean": counts.total / compared if compared else None}
-            figures |= {"not_judged": dict(sorted(counts.not_judged.items())), "waiting": len(aspect.queue)}
-            figures["earlier"] = judging.drawn_earlier(aspect)
-            figures |= {
-                "judge": asker.name,
-                "down": asker.down,
-                "cost": cost_json(asker, currency),
-                "cache_hits": asker.stats.cache_hits,
-            }
-            found.append({"aspect": aspect.name, "model": asker.config.model, **figures})
-    return found
+        return []
+    each = (one for one in judging.aspects if one.queue.asker.name.startswith(EMBEDDER))
+    return [_similarity(judging, aspect, currency) for aspect in each]
 
 
-def pair_json(judging: RolloutJudging | None, pair_id: str, *, hidden: bool) -> list[dict[str, Any]]:
+def pair_json(judging: RolloutJudging | None, pair_id: str, *, hidden: bool) -> list[SeenVerdictJson]:
     """What judges said of a kept pair, one entry for each prediction that it was drawn for; without their reasons,
     which may quote an answer, where something is `hidden`."""
     each = [(one, judging.shown(pair_id, one.name)) for one in judging.aspects] if judging is not None else []
     return [
-        {"aspect": aspect.name, "judge": aspect.queue.asker.name, **said, "reason": "" if hidden else said["reason"]}
+        {**said, "aspect": aspect.name, "judge": aspect.queue.asker.name, "reason": "" if hidden else said["reason"]}
         for aspect, said in each
         if said is not None and not aspect.queue.asker.name.startswith(EMBEDDER)
     ]
 
 
-def _judged(judging: RolloutJudging, aspect: JudgedAspect, currency: str) -> dict[str, Any]:
+def _similarity(judging: RolloutJudging, aspect: JudgedAspect, currency: str) -> SimilarityJson:
+    counts, asker = judging.counts_of(aspect), aspect.queue.asker
+    compared = sum(counts.verdicts.values())
+    return {
+        "aspect": aspect.name,
+        "model": asker.config.model,
+        "compared": compared,
+        "mean": counts.total / compared if compared else None,
+        "not_judged": dict(sorted(counts.not_judged.items())),
+        "waiting": len(aspect.queue),
+        "earlier": judging.drawn_earlier(aspect),
+        "judge": asker.name,
+        "down": asker.down,
+        "cost": cost_json(asker, currency),
+        "cache_hits": asker.stats.cache_hits,
+    }
+
+
+def _judged(judging: RolloutJudging, aspect: JudgedAspect, currency: str) -> JudgedJson:
     counts, asker = judging.counts_of(aspect), aspect.queue.asker
     return {
         "aspect": aspect.name,
@@ -75,13 +78,13 @@ def _judged(judging: RolloutJudging, aspect: JudgedAspect, currency: str) -> dic
     }
 
 
-def first_json(asker: JudgeAsker) -> dict[str, Any]:
+def first_json(asker: JudgeAsker) -> FirstRateJson:
     """How often the answer that stood first won, of the verdicts that are no tie, with a 95 % interval."""
     low, high = asker.first.interval
     return {"rate": asker.first.rate, "low": low, "high": high, "verdicts": asker.first.first + asker.first.second}
 
 
-def cost_json(asker: JudgeAsker, currency: str) -> dict[str, Any]:
+def cost_json(asker: JudgeAsker, currency: str) -> JudgeCostJson:
     """What a judge has spent in the present period of `max_cost`, that limit, and the sum since this controller began;
     `counted` answers did not say how many tokens they took."""
     limit = asker.config.max_cost

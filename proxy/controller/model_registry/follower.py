@@ -25,6 +25,7 @@ from proxy.config import Config
 from proxy.config.registry import MlflowConfig, RegisteredModelConfig, RegistryConfig, Trigger
 from proxy.config.signing import signing_key
 from proxy.controller.admin.interface import ActionRefusedError
+from proxy.controller.admin.registry_view import HookResultJson, RegisteredModelJson, RegistryJson
 from proxy.controller.model_registry.keeper import VersionKeeper
 from proxy.controller.model_registry.mlflow_client import MlflowClient, RegistryError
 from proxy.controller.model_registry.mlflow_words import UnreadableError, read_event, shown
@@ -83,7 +84,7 @@ class RegistryFollower:
 
     # --- webhooks ----------------------------------------------------------------------------------------------------
 
-    async def hook(self, kind: str, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
+    async def hook(self, kind: str, headers: Mapping[str, str], body: bytes) -> HookResultJson:
         """Take a webhook of kind `mlflow` or `registry`: `{"result", "why"}`. Raises `ActionRefusedError` (400, 401,
         404) and `StoreError`; nothing has changed then."""
         registry = self._controller.config.registry
@@ -120,7 +121,7 @@ class RegistryFollower:
         http = registry.http if registry is not None else None
         return [signing_key(one.get_secret_value()) for one in http.secrets] if http is not None else [], STANDARD
 
-    async def _mlflow(self, registry: RegistryConfig, delivery: str, body: Any) -> dict[str, Any]:
+    async def _mlflow(self, registry: RegistryConfig, delivery: str, body: Any) -> HookResultJson:
         event = read_event(body)
         if event is None:
             return self._said("webhook", "ignored", "this event begins no trial")
@@ -144,7 +145,7 @@ class RegistryFollower:
             word = VersionWord(lineage, at, asked=True)
         return await self._taken(model, word, delivery)
 
-    async def _plain(self, registry: RegistryConfig, delivery: str, at: float, lineage: Lineage) -> dict[str, Any]:
+    async def _plain(self, registry: RegistryConfig, delivery: str, at: float, lineage: Lineage) -> HookResultJson:
         model = registry.models.get(lineage.model)
         if model is None:
             return self._said("webhook", "ignored", f"`registry.models` has no model {shown(lineage.model)[:100]!r}")
@@ -153,7 +154,7 @@ class RegistryFollower:
         found = Lineage("http", lineage.model, lineage.version, lineage.run, lineage.data, url)
         return await self._taken(model, VersionWord(found, at), delivery)
 
-    async def _taken(self, model: RegisteredModelConfig, word: VersionWord, delivery: str) -> dict[str, Any]:
+    async def _taken(self, model: RegisteredModelConfig, word: VersionWord, delivery: str) -> HookResultJson:
         # No word was said later than it came, whatever a clock that is ahead says: it would keep out all the next ones.
         word = replace(word, at=min(word.at, self._clock()))
         what = await self._controller.versions.name(
@@ -161,9 +162,9 @@ class RegistryFollower:
         )
         result, _, why = what.partition(": ")
         said = self._said("webhook", result, why)
-        return said | {"model": word.lineage.model, "version": word.lineage.version, "upstream": model.upstream}
+        return {**said, "model": word.lineage.model, "version": word.lineage.version, "upstream": model.upstream}
 
-    def _said(self, source: str, result: str, why: str = "") -> dict[str, Any]:
+    def _said(self, source: str, result: str, why: str = "") -> HookResultJson:
         self.counts[source, result] += 1
         return {"result": result, "why": why or None}
 
@@ -222,7 +223,7 @@ class RegistryFollower:
             return {}
         return {registry.name: float(not self._trouble)}
 
-    def shown(self) -> dict[str, Any] | None:
+    def shown(self) -> RegistryJson | None:
         """The registry, and what it has said of each model; `None` without one."""
         registry = self._controller.config.registry
         if registry is None:
@@ -232,7 +233,7 @@ class RegistryFollower:
         trouble = self._trouble or None
         return {"registry": registry.name, "asked_at": asked, "trouble": trouble, "models": models}
 
-    def _model(self, name: str, model: RegisteredModelConfig) -> dict[str, Any]:
+    def _model(self, name: str, model: RegisteredModelConfig) -> RegisteredModelJson:
         version, lineage = self._controller.config.version_of(model.upstream)
         known = self._controller.versions.known.get(model.upstream)
         return {

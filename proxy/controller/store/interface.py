@@ -14,21 +14,45 @@ Invariants
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import orjson
+from typing_extensions import TypedDict
 
 from proxy.controller.store.chain import ChainedEntry, ChainHead, digest_of
 from proxy.controller.webhooks.outbox import Outbox
 from proxy.controller.webhooks.policy import WebhookEvent
 from proxy.errors import StoreError
+from proxy.json_types import Whole
 from proxy.model import Plan
 from proxy.rollout.events import RolloutState
 
 KEEP_ENDED = 50
 """Rollouts, the last that ended, that are kept whole though the file names them no more."""
+
+
+class EntryJson(TypedDict):
+    """An entry of the journal, as it is shown."""
+
+    number: Whole
+    time: float
+    """Epoch seconds."""
+    kind: str
+    actor: str
+    hash: str
+    reason: str
+    detail: dict[str, Any]
+    """What it was decided on, the evidence aside."""
+    evidence_bytes: Whole
+
+
+class HeadJson(TypedDict):
+    """An entry of the journal, and the hash of all up to it."""
+
+    number: Whole
+    hash: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +111,7 @@ class Change:
     kind: str
     actor: str
     reason: str
-    detail: dict[str, Any]
+    detail: Mapping[str, Any]
     event: WebhookEvent | None = None
     endpoints: tuple[str, ...] = ()
     token: str = field(default_factory=lambda: os.urandom(12).hex())
@@ -111,7 +135,7 @@ class DriftChange:
     kind: str
     actor: str
     reason: str
-    detail: dict[str, Any]
+    detail: Mapping[str, Any]
     event: WebhookEvent | None = None
     endpoints: tuple[str, ...] = ()
     token: str = field(default_factory=lambda: os.urandom(12).hex())
@@ -127,7 +151,7 @@ def entry_of(change: Change | DriftChange) -> ChainedEntry:
 
 def told_in(event: WebhookEvent, head: ChainHead) -> str:
     """An event's data as its receivers get them: with the entry of the journal that they come from, and its hash."""
-    return orjson.dumps(event.data | {"journal": {"number": head.number, "hash": head.hash}}).decode()
+    return orjson.dumps({**event.data, "journal": {"number": head.number, "hash": head.hash}}).decode()
 
 
 @dataclass(slots=True)
@@ -200,7 +224,7 @@ class RolloutStore(Outbox, Protocol):
     async def trials(self, name: str, limit: int) -> list[Saved]:
         """Earlier trials of a rollout, which others have replaced: newest first, without their evidence."""
 
-    async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
+    async def journal(self, name: str, limit: int, before: int | None = None) -> list[EntryJson]:
         """Entries of a rollout, newest first, with numbers below `before`, without the evidence itself."""
 
     async def head(self) -> ChainHead:

@@ -7,11 +7,30 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from typing_extensions import TypedDict
 from yarl import URL
 
 from proxy.config import Webhook
 from proxy.config.signing import signing_key
 from proxy.controller.webhooks.policy import AttemptAnswer, Step, WebhookEvent, body, headers, judge
+from proxy.json_types import Timestamp, Whole
+
+
+class EndpointJson(TypedDict):
+    """The delivery state of an endpoint, without secrets."""
+
+    url: str
+    events: list[str]
+    template: str
+    signed: bool
+    ended: bool
+    """It answered 410."""
+    deliveries: dict[str, Whole]
+    """How many, by state."""
+    failures_in_a_row: Whole
+    last_attempt: Timestamp | None
+    last_answer: str | None
+    held_until: Timestamp | None
 
 
 class Post(Protocol):

@@ -28,10 +28,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from proxy.config import Config
-from proxy.controller.webhooks.endpoints import DeliveryEndpoint, Post, WebhookEndpoint, shown_url
+from proxy.controller.webhooks.endpoints import DeliveryEndpoint, EndpointJson, Post, WebhookEndpoint, shown_url
 from proxy.controller.webhooks.policy import AttemptAnswer, AttemptResult, Step, WebhookEvent
 from proxy.controller.webhooks.posting import Poster
 from proxy.errors import StoreError
@@ -197,7 +197,7 @@ class Sender:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._poster.close()
 
-    async def state(self) -> list[dict[str, Any]]:
+    async def state(self) -> list[EndpointJson]:
         """Each endpoint's delivery state, for the API; no secrets. Raises `StoreError`."""
         return [await self._state_of(receiver) for receiver in list(self._receivers.values())]
 
@@ -330,7 +330,7 @@ class Sender:
         ):  # what was changed meanwhile begins anew
             await store.end_subscription(made.endpoint.url, made.endpoint.terms, made.now)
 
-    async def _state_of(self, receiver: _Receiver) -> dict[str, Any]:
+    async def _state_of(self, receiver: _Receiver) -> EndpointJson:
         endpoint, store = receiver.endpoint, self._service.store
         return {
             "url": endpoint.shown,

@@ -19,7 +19,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -64,7 +64,7 @@ class WebhookEvent:
     id: str
     type: str
     time: float
-    data: dict[str, Any]
+    data: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +275,7 @@ def _identity(event: WebhookEvent) -> dict[str, str]:
     return {"alertname": alert_name} | {key: str(event.data.get(key, "")) for key in keys}
 
 
-_TEMPLATES: dict[str, Callable[[WebhookEvent], dict[str, Any]]] = {
+_TEMPLATES: dict[str, Callable[[WebhookEvent], Mapping[str, Any]]] = {
     "standard": standard,
     "alertmanager": alertmanager,
     "cloudevents": cloudevent,

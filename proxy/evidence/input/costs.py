@@ -12,8 +12,10 @@ from math import nan
 from typing import Any
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from proxy.evidence.process.wealth import Bools, Floats
+from proxy.json_types import Whole
 from proxy.model import Plan, Reading
 
 ANSWERS = 200
@@ -136,9 +138,28 @@ def bound_of(costs: Floats) -> float:
     return round(MULTIPLE * float(np.quantile(costs, QUANTILE)), 15)
 
 
-def cost_figures(plan: Plan, costs: CostTotals) -> dict[str, Any] | None:
-    """What the answers of each arm cost, over the `pairs` that both answered, and what all copies did, as JSON values;
-    `counted` of the pairs by an estimate of tokens. `None` where an arm has no price.
+class ArmCostJson(TypedDict):
+    """What one arm's answers cost, all of them and each."""
+
+    total: float
+    mean: float | None
+
+
+class CostJson(TypedDict):
+    """What the answers of each arm cost, over the `pairs` that both answered, and what all copies did; `counted` of the
+    pairs by an estimate of tokens."""
+
+    currency: str
+    pairs: Whole
+    live: ArmCostJson
+    candidate: ArmCostJson
+    ratio: float | None
+    copies: float
+    counted: Whole
+
+
+def cost_figures(plan: Plan, costs: CostTotals) -> CostJson | None:
+    """What answers and copies cost; `None` where an arm has no price.
 
     >>> cost_figures(Plan("r/c", "r", "l", "c", "1", (), ()), CostTotals()) is None
     True
@@ -146,8 +167,13 @@ def cost_figures(plan: Plan, costs: CostTotals) -> dict[str, Any] | None:
     if plan.live_price is None or plan.candidate_price is None:
         return None
     live, candidate, copies = (total / NANOS for total in (costs.live, costs.candidate, costs.copies))
-    pairs, arms = costs.pairs, {"live": live, "candidate": candidate}
-    each = {arm: {"total": total, "mean": total / pairs if pairs else None} for arm, total in arms.items()}
-    ratio = candidate / live if live else None
-    rest = {"ratio": ratio, "copies": copies, "counted": costs.counted}
-    return {"currency": plan.currency, "pairs": pairs, **each, **rest}
+    pairs = costs.pairs
+    return {
+        "currency": plan.currency,
+        "pairs": pairs,
+        "live": {"total": live, "mean": live / pairs if pairs else None},
+        "candidate": {"total": candidate, "mean": candidate / pairs if pairs else None},
+        "ratio": candidate / live if live else None,
+        "copies": copies,
+        "counted": costs.counted,
+    }

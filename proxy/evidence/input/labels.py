@@ -17,9 +17,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from math import inf
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from proxy.evidence.process.prf import hashed
+from proxy.json_types import counts_of
 from proxy.model import Kind, Prediction, make
 
 WAITING = 4096
@@ -79,6 +80,11 @@ class Entry(NamedTuple):
     labelled: bool = False
 
 
+LabelsJson = Annotated[dict[str, int], counts_of("counted", "unlabelled", "left_out", "waiting")]
+"""Requests `counted` with their label, `unlabelled` when their time had come, `left_out` for memory; and labels
+that are `waiting` for theirs."""
+
+
 class Waiting:
     """Requests that wait until they count, by request id and in request order.
 
@@ -113,9 +119,8 @@ class Waiting:
         return sum(entry.labelled for entry in self._entries.values())
 
     @property
-    def labels(self) -> dict[str, int] | None:
-        """What became of the requests: `counted` with their label, `unlabelled` when their time had come, `left_out`
-        for memory; and how many labels are `waiting` for theirs. `None` before the first label."""
+    def labels(self) -> LabelsJson | None:
+        """What became of the requests; `None` before the first label."""
         waiting = self.known
         if not self.labelled and not waiting:
             return None

@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from proxy.controller.admin import application
 from proxy.controller.admin.interface import ACTIONS
-from proxy.controller.admin.openapi import DOCUMENT
+from proxy.controller.admin.openapi import api_document
 from proxy.controller.webhooks.outbox import Sender
 from proxy.model import Outcome
 from tests.controller.admin.clients import Client
@@ -34,13 +34,13 @@ async def test_every_route_is_described_and_every_description_is_a_route(client:
         actions = ACTIONS if "{action}" in path else ("",)
         served |= {(re.sub(r"\{action\}", action, path), route.method.lower()) for action in actions}
     described = {
-        (path, method) for path, item in DOCUMENT["paths"].items() for method in item if method != "parameters"
+        (path, method) for path, item in api_document()["paths"].items() for method in item if method != "parameters"
     }
     assert served == described
 
 
 async def test_the_description_is_served(client: Client) -> None:
-    assert await (await client.get("/api/v1/openapi.json")).json() == DOCUMENT
+    assert await (await client.get("/api/v1/openapi.json")).json() == api_document()
 
 
 def closed(schema: Any) -> Any:
@@ -55,14 +55,14 @@ def closed(schema: Any) -> Any:
 
 async def check(answer: ClientResponse, path: str, method: str = "get") -> Any:
     """The JSON of an answer, which must be as described."""
-    responses = DOCUMENT["paths"][path][method]["responses"]
+    responses = api_document()["paths"][path][method]["responses"]
     assert str(answer.status) in responses, (path, answer.status)
     described = responses[str(answer.status)]
     if "$ref" in described:
-        described = DOCUMENT["components"]["responses"][described["$ref"].rsplit("/", 1)[1]]
+        described = api_document()["components"]["responses"][described["$ref"].rsplit("/", 1)[1]]
     schema = described["content"][answer.content_type]["schema"]
     value = await answer.json(content_type=None)
-    whole = {"components": closed(DOCUMENT["components"]), **closed(schema)}
+    whole = {"components": closed(api_document()["components"]), **closed(schema)}
     jsonschema.Draft202012Validator(whole).validate(value)
     return value
 
@@ -84,8 +84,8 @@ async def test_answers_of_a_real_controller_hold_what_is_described_and_no_more(t
         sender = Sender(service)
         sender.start()
         async with TestClient(TestServer(application(service, sender))) as client:
-            for path in DOCUMENT["paths"]:
-                if "get" in DOCUMENT["paths"][path] and path not in ("/metrics", "/api/v1/events"):
+            for path in api_document()["paths"]:
+                if "get" in api_document()["paths"][path] and path not in ("/metrics", "/api/v1/events"):
                     await check(await client.get(path.format(route="r", candidate="c", pair="p")), path)
                     if "{route}" in path:
                         await check(await client.get(path.format(route="r", candidate="x", pair="p")), path)

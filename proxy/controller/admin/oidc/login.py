@@ -35,6 +35,7 @@ from yarl import URL
 from proxy import logs
 from proxy.config.admin import Admin
 from proxy.config.identity import Oidc, OidcLogin
+from proxy.controller.admin.answering import answers_in
 from proxy.controller.admin.callers import open_to_all
 from proxy.controller.admin.handlers import SURFACE
 from proxy.controller.admin.identity import IDENTITIES, SESSION, cookie_name, cookie_of
@@ -55,8 +56,9 @@ _exchanges = asyncio.Semaphore(MOST)
 
 @routes.get("/auth/login")
 @open_to_all
+@answers_in("", 404, 503, status=303)
 async def login(request: web.Request) -> web.StreamResponse:
-    """Send the browser to the provider."""
+    """To the provider, to sign in to the console."""
     from proxy.controller.admin.oidc import jwts
     from proxy.controller.admin.oidc.provider import ProviderError
 
@@ -85,8 +87,9 @@ async def login(request: web.Request) -> web.StreamResponse:
 
 @routes.get("/auth/callback")
 @open_to_all
+@answers_in("", 404, 503, status=303)
 async def callback(request: web.Request) -> web.StreamResponse:
-    """Take the browser back from the provider, and begin a session."""
+    """From the provider; begins a session."""
     from proxy.controller.admin.oidc import jwts
 
     admin, oidc, client = _configured(request)
@@ -115,8 +118,9 @@ async def callback(request: web.Request) -> web.StreamResponse:
 
 @routes.post("/auth/logout")
 @open_to_all
+@answers_in("", 403, 404, status=204)
 async def logout(request: web.Request) -> web.StreamResponse:
-    """End the session in this browser."""
+    """Ends the session in this browser."""
     admin, _, _ = _configured(request)
     answer = web.Response(status=204)
     _set_cookie(answer, SESSION, "", admin, 0, "Strict")

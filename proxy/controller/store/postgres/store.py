@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import orjson
 
@@ -29,6 +29,7 @@ from proxy.controller.store.interface import (
     Contents,
     Deposed,
     DriftChange,
+    EntryJson,
     Retention,
     Saved,
     SavedDrift,
@@ -217,7 +218,7 @@ class PostgresStore(PostgresOutbox):
         )
         return [rows.read_saved(row) for row in await self._read(lambda connection: connection.fetch(sql, name, limit))]
 
-    async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
+    async def journal(self, name: str, limit: int, before: int | None = None) -> list[EntryJson]:
         """Entries of a rollout, newest first, with numbers below `before`, without the evidence itself."""
         sql = (
             "SELECT number, time, kind, actor, reason, detail, hash, coalesce(octet_length(evidence), 0)"
@@ -226,7 +227,7 @@ class PostgresStore(PostgresOutbox):
         )
         top = before if before is not None else 1 << 62
         found = await self._read(lambda connection: connection.fetch(sql, name, top, limit))
-        return [{**dict(row), "detail": orjson.loads(row["detail"])} for row in found]
+        return [cast(EntryJson, {**row, "detail": orjson.loads(row["detail"])}) for row in found]
 
     async def head(self) -> ChainHead:
         """Where the journal's chain ends."""

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -18,6 +18,7 @@ from proxy.controller.store.interface import (
     Change,
     Contents,
     DriftChange,
+    EntryJson,
     Retention,
     Saved,
     SavedDrift,
@@ -101,16 +102,14 @@ class SqliteStore(SqliteFacts):
         sql = "SELECT state, plan, x'', ledger FROM past WHERE name = ? ORDER BY updated DESC, rowid DESC LIMIT ?"
         return [_saved(row) for row in await self.run(lambda c: c.execute(sql, (name, limit)).fetchall(), write=False)]
 
-    async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
+    async def journal(self, name: str, limit: int, before: int | None = None) -> list[EntryJson]:
         """Entries of a rollout, newest first, with numbers below `before`, without the evidence itself."""
-        sql = (
-            "SELECT number, time, kind, actor, reason, detail, hash, length(evidence) FROM journal"
-            " WHERE rollout = ? AND number < ? ORDER BY number DESC LIMIT ?"
-        )
-        top = before if before is not None else 1 << 62
-        rows = await self.run(lambda c: c.execute(sql, (name, top, limit)).fetchall(), write=False)
-        keys = ("number", "time", "kind", "actor", "reason", "detail", "hash", "evidence_bytes")
-        return [dict(zip(keys, (*row[:5], orjson.loads(row[5]), *row[6:]), strict=True)) for row in rows]
+        sql = "SELECT number, time, kind, actor, hash, reason, detail, length(evidence) FROM journal"
+        sql += " WHERE rollout = ? AND number < ? ORDER BY number DESC LIMIT ?"
+        values = (name, 1 << 62 if before is None else before, limit)
+        rows = await self.run(lambda c: c.execute(sql, values).fetchall(), write=False)
+        read = [(*row[:6], orjson.loads(row[6]), row[7]) for row in rows]
+        return [cast(EntryJson, dict(zip(EntryJson.__annotations__, row, strict=True))) for row in read]
 
     async def head(self) -> ChainHead:
         """Where the journal's chain ends."""
