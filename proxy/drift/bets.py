@@ -28,10 +28,14 @@ SIZES: Final = np.array([0.06, 0.12, 0.24, 0.5, 1.0, 2.0])
 """Bets on scores, in standard deviations, in both directions."""
 RISES: Final = np.log([1.3, 2.0, 4.0, 16.0, 120.0, 1000.0])
 FALLS: Final = np.log([0.8, 0.6, 0.4, 0.2, 0.05, 0.005])
+JUMPS: Final = np.log([2.0, 8.0, 64.0, 512.0, 4096.0, 32768.0])
+"""Rises of what hardly ever comes (`jumps`): up to what a value is worth that is like none of the reference's."""
 _BOTH: Final = np.concatenate([SIZES, -SIZES])
 LEAST: Final = 1e-7
 """The least rate."""
 MOST: Final = 1e12
+LEVEL: Final = 2.5
+"""Standard errors by which a level differs that is named before the spread."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -48,6 +52,7 @@ class BetGrid:
         """The grid of these channels."""
         rate = np.array([one.rate for one in channels], np.bool_)
         sizes = np.where(rate[:, None], np.concatenate([RISES, FALLS]), _BOTH)
+        sizes[[one.jumps for one in channels]] = np.concatenate([JUMPS, FALLS])
         weights = np.full(sizes.shape, 1.0 / sizes.shape[1])
         weights[[one.rises for one in channels]] = np.repeat([1.0, 0.0], len(SIZES)) / len(SIZES)
         possible = _BOTH * np.sqrt(2.0) < 1.0
@@ -101,13 +106,20 @@ class RestartSums:
         self.since = np.zeros((4, *self.wealth.shape))
 
     def step(self, logs: Floats, passed: Floats, held: Bools, facts: Floats) -> None:
-        """A block: log factors (channels, 12); `passed` (channels,) in units of `per`, 0 where nothing may be bet;
+        """A block: log factors, and `passed` in units of `per`, 0 where nothing may be bet, both (channels, 12);
         `facts` (4, channels): its time, and what else `since` sums. Where `held`, the change is known: sums only
         grow."""
-        both = self.wealth + passed[:, None]
+        both = self.wealth + passed
         stays = np.divide(self.wealth, both, out=np.zeros_like(both), where=both > 0.0)
         stays[held] = 1.0
         self.wealth = np.minimum(np.exp(np.minimum(logs, 60.0)) * both, MOST)
         self.since *= stays
         self.since[0] += (1.0 - stays) * facts[0][:, None]
         self.since[1:] += facts[1:, :, None]
+
+    def by_level(self, spread: int, square: float) -> bool:
+        """Whether the level, the channel before, moved by what its spread by now does not explain: squares, multiplied
+        by `square`, are about the old mean."""
+        sums = [self.since[1:3, i, int(np.argmax(self.wealth[i]))] for i in (spread - 1, spread)]
+        n, (moved, larger) = max(1e-9, float(sums[0][0])), (float(apart / max(1e-9, n)) for n, apart in sums)
+        return n * moved**2 >= LEVEL**2 * max(1.0, 1.0 + larger / square - moved**2)

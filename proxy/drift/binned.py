@@ -25,6 +25,9 @@ FLAT = 0.3
 more than ten deviations."""
 DECADES = 10.0 ** np.arange(0.5, 4.6, 0.5)
 """Edges of the chart beyond the reference, in its ranges."""
+_WIDTHS = 2.0
+"""Widths of the inner 30 of 32 values by which a value that is far lies beyond them, at least."""
+_TAILS = (1.0 / 256.0, 1.0 / 32.0, 0.5, 31.0 / 32.0, 255.0 / 256.0)
 _EMPTY = 1e-3
 _NORMAL = NormalDist()
 
@@ -33,7 +36,8 @@ _NORMAL = NormalDist()
 class Binned:
     """`edges` (k,) ascending; bin 2i + 1 is edge i itself, bin 2i what lies below it, with `counts` (2k + 1,) of the
     first values. `scores` (2k + 1, 2): level, and its square times `square`, which has variance 1. `ranks` (k,) of the
-    edges, `wide` the edges of the chart, `before` mean and standard deviation of the first values."""
+    edges, `wide` the edges of the chart, `before` mean and standard deviation of the first values, `bounds` between
+    which no value is far."""
 
     edges: Floats
     counts: Ints
@@ -42,6 +46,7 @@ class Binned:
     ranks: Floats
     wide: Floats
     before: tuple[float, float]
+    bounds: tuple[float, float]
 
     @classmethod
     def of(cls, values: Floats) -> Binned:
@@ -54,10 +59,10 @@ class Binned:
         """
         edges = np.unique(np.quantile(values, np.linspace(0.0, 1.0, PARTS + 1)))
         counts = np.bincount(_bins(edges, values), minlength=2 * len(edges) + 1)
-        return cls.rebuilt(edges, counts, (float(values.mean()), float(values.std())))
+        return cls.rebuilt(edges, counts, (float(values.mean()), float(values.std())), far_bounds(values))
 
     @classmethod
-    def rebuilt(cls, edges: Floats, counts: Ints, before: tuple[float, float]) -> Binned:
+    def rebuilt(cls, edges: Floats, counts: Ints, before: tuple[float, float], bounds: tuple[float, float]) -> Binned:
         """From what is kept of it."""
         mass = (counts + _EMPTY) / (counts + _EMPTY).sum()
         ranks = np.cumsum(mass) - 0.5 * mass
@@ -68,7 +73,7 @@ class Binned:
         scores = np.stack([level, square * level**2], axis=1)
         span = max(float(edges[-1] - edges[0]), 1e-9 * (1.0 + abs(float(edges[0]))))
         wide = np.concatenate([edges[0] - span * DECADES[::-1], edges, edges[-1] + span * DECADES])
-        return cls(edges, counts, scores, square, ranks[1::2], wide, before)
+        return cls(edges, counts, scores, square, ranks[1::2], wide, before, bounds)
 
     @property
     def mass(self) -> Floats:
@@ -80,13 +85,12 @@ class Binned:
         return _bins(self.edges, values)
 
     def far(self, values: Floats) -> Floats:
-        """1 for a value that lies beyond the first ones by more than their range, (n,).
+        """1 for a value beyond `bounds`, (n,).
 
         >>> Binned.of(np.arange(1000.0)).far(np.array([-900.0, 1500.0, 499_500.0])).tolist()
         [0.0, 0.0, 1.0]
         """
-        span = max(self.edges[-1] - self.edges[0], abs(self.edges[-1]) * 1e-9)
-        return np.asarray((values > self.edges[-1] + span) | (values < self.edges[0] - span), np.float64)
+        return np.asarray((values < self.bounds[0]) | (values > self.bounds[1]), np.float64)
 
     def quantiles(self, counts: Ints, ranks: tuple[float, ...]) -> list[float]:
         """Quantiles from counts between the edges of the chart, (len(wide) + 1,); linear in between.
@@ -106,6 +110,35 @@ class Binned:
         """Quantiles of the first values, moved by `level` normal scores."""
         moved = [_NORMAL.cdf(_NORMAL.inv_cdf(rank) + level) for rank in ranks]
         return [float(x) for x in np.interp(moved, self.ranks, self.edges)]
+
+
+def far_bounds(values: Floats) -> tuple[float, float]:
+    """Between which no value of these (n,) is far, nor one that their tails lead to expect.
+
+    Each tail is continued as it falls from one value in 32 to one in 256, twice more: to where one in 16,384 lies if it
+    is a power. It is at least `_WIDTHS` widths away. So heavy tails have wide bounds, and up to one wild value in 256
+    has no part in them. Where the inner values are all the same, their whole range is the width.
+
+    >>> one, wild = np.arange(1000.0), np.array([*np.arange(1000.0), 1e6, 1e9])
+    >>> heavy = (np.arange(1, 2001.0) / 2000.0) ** -0.5  # P(x > t) = t⁻²
+    >>> [round(far_bounds(x)[1]) for x in (one, wild, heavy)]
+    [2841, 2847, 146]
+    >>> far_bounds(np.array([0.0] * 99 + [5.0]))
+    (-5.0, 10.0)
+    """
+    lowest, low, middle, high, highest = (float(x) for x in np.quantile(values, _TAILS))
+    if high <= low:
+        low, high = float(values.min()), float(values.max())
+        span = max(high - low, 1e-9 * max(abs(low), abs(high)))
+        return low - span, high + span
+    span = _WIDTHS * (high - low)
+    down = max(middle - low + span, _continued(middle - low, middle - lowest))
+    return middle - down, middle + max(high - middle + span, _continued(high - middle, highest - middle))
+
+
+def _continued(near: float, further: float) -> float:
+    """Where a tail is in two more steps like that from `near` to `further`; no further where it begins with ties."""
+    return further * (further / near) ** 2 if near > 0.0 else further
 
 
 def _bins(edges: Floats, values: Floats) -> Ints:

@@ -22,7 +22,8 @@ FREQUENT: Final = 12
 @dataclass(frozen=True, slots=True)
 class DriftChannel:
     """`what` and `detail` as in a finding. `rate`: an event; else a score. `rises`: only more of it is drift. `cyclic`:
-    its mean follows the cycle; else it is one number. `limit`: the rate that is allowed, whatever the reference was."""
+    its mean follows the cycle; else it is one number. `limit`: the rate that is allowed, whatever the reference was.
+    `jumps`: it hardly ever comes, and a few at once are drift (`jumps`)."""
 
     what: str
     detail: str = ""
@@ -30,6 +31,7 @@ class DriftChannel:
     rises: bool = False
     cyclic: bool = True
     limit: float | None = None
+    jumps: bool = False
 
 
 def channels_of(field: DriftField) -> tuple[DriftChannel, ...]:
@@ -51,7 +53,7 @@ def _number(field: DriftField) -> tuple[DriftChannel, ...]:
     return (
         DriftChannel("level", rate=False),
         DriftChannel("spread", rate=False),
-        DriftChannel("far", rises=True, cyclic=False),
+        DriftChannel("far", rises=True, cyclic=False, jumps=True),
         *invalid,
     )
 
@@ -66,7 +68,7 @@ def _vector(field: DriftField) -> tuple[DriftChannel, ...]:
     seen = (f"projection {i + 1}" for i in range(PROJECTIONS))
     both = [DriftChannel(what, detail, rate=False) for detail in seen for what in ("level", "spread")]
     length = DriftChannel("level", "length", rate=False)
-    return (*both, length, DriftChannel("far", "dimensions", rises=True, cyclic=False))
+    return (*both, length, DriftChannel("far", "dimensions", rises=True, cyclic=False, jumps=True))
 
 
 _VALUES = {Kind.NUMBER: _number, Kind.LABEL: _label, Kind.VECTOR: _vector}

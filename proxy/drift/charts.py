@@ -37,6 +37,19 @@ class ChartCounts:
             self.counts[self.used - 1] += np.bincount(bins[at:until] % width, minlength=width)
             at = until
 
+    def seen_at(self, time: float) -> float:
+        """The time, or where nothing came then, when the next values did.
+
+        >>> chart = ChartCounts(1)
+        >>> chart.add(np.array([0.5, 9.0]), np.array([0, 0]))
+        >>> chart.seen_at(0.7), chart.seen_at(5.0), chart.seen_at(99.0)
+        (0.7, 9.0, 99.0)
+        """
+        at = int(np.searchsorted(self.spans[: self.used], time // self.seconds))
+        if not 0 < at < self.used or self.spans[at] == time // self.seconds:
+            return time
+        return float(self.spans[at] * self.seconds)
+
     def _open(self, time: float) -> int:
         """The latest span, which a value of this time counts in."""
         if not self.used or time // self.seconds > self.spans[self.used - 1]:

@@ -15,11 +15,13 @@ from proxy.drift.describing import Moved, describe_drift
 from proxy.drift.dispersion import Dispersion
 from proxy.drift.drawing import drawn_bucket
 from proxy.drift.finding import DriftBucket, DriftFinding, DriftState
+from proxy.drift.jumps import before_block, echoes, jump_costs, restarted
 from proxy.drift.observations import Absent, FieldValue, Observations
-from proxy.drift.plan import DriftField, DriftPlan
+from proxy.drift.plan import DriftPlan
 from proxy.drift.reference import CycleReference, centred
 from proxy.drift.returning import BACK, evidence_back
 from proxy.drift.scoring import FIRST, LabelScorer, NumberScorer, Scored, Scorer, limit_scores, present, scorer_of
+from proxy.drift.watched import WatchedField
 from proxy.evidence.process.prf import key_of
 from proxy.evidence.process.wealth import Bools, Floats
 
@@ -29,34 +31,16 @@ STRICT: Final = 0.35
 """Of the budget this part is spent: where 0.35 alarms are expected, more than one comes in 5 % of the cases."""
 RANGE: Final = 6.0
 """Nats below an alarm at which `evidence` begins to be said."""
-ERRORS: Final = 2.0
-"""Standard errors by which the expected mean may be wrong."""
+ERRORS, FIXED = 2.0, 3.0
+"""Standard errors by which the expected mean may be wrong, with a period and without: there much comes before more of
+it is learned."""
 SPREAD: Final = 0.05
 """A mean square that differs by less, about 4 % of a standard deviation, is no drift: the reference's own deviations
 are from means that it knows."""
-LEVEL: Final = 2.5
-"""Standard errors by which a level differs that is named before the spread."""
+FAR: Final = 3
+"""The channel of a number's far values."""
 ROWS: Final = 4096
 """Observations that are scored at once."""
-
-
-class WatchedField:
-    """What is known of one field beside the arrays: its columns, its reference's progress, and its drift."""
-
-    def __init__(self, field: DriftField, columns: slice, share: float) -> None:
-        self.field, self.columns, self.share = field, columns, share
-        self.channels = channels_of(field)
-        self.begin()
-
-    def begin(self) -> None:
-        """Nothing seen."""
-        self.scorer: Scorer | None = None
-        self.chart: ChartCounts | None = None
-        self.first: list[FieldValue] = []
-        self.first_times: list[float] = []
-        self.seen, self.missed, self.began, self.stage = 0, 0, -1.0, 0
-        self.state = DriftState.LEARNING
-        self.lead, self.bet, self.since, self.back, self.told = -1, -1, 0.0, 0.0, 0.0
 
 
 class DriftDetector:
@@ -81,6 +65,7 @@ class DriftDetector:
         self.cumulants = 0.5 * self.grid.sizes**2
         self.squares = np.zeros(self.width)
         self.reference = CycleReference(plan.period, self.width)
+        self.errors = FIXED if plan.period is None else ERRORS
         self.dispersion = Dispersion(self.grid.rate, days=plan.period is not None)
         self.restarts = RestartSums(self.width)
         self.bets_on = np.zeros(self.width)
@@ -88,7 +73,10 @@ class DriftDetector:
         self.learning = np.ones(self.width, np.bool_)
         self.block = np.zeros((3, self.width))
         """Scores, trials, values in their own unit of the block under way."""
-        self.count, self.start = 0, 0.0
+        self.count, self.start, self.previous, self.last = 0, 0.0, np.inf, np.inf
+        """Its observations and its start, the start of the block before, the time of the latest observation."""
+        self.jumps, self.fresh = np.flatnonzero([one.jumps for one in channels]), np.zeros_like(self.weights)
+        """Channels, and what restarts at observations of the block under way are worth."""
         for one in self.fields:
             self._silence(one)
             self._bet(one)
@@ -107,7 +95,7 @@ class DriftDetector:
             changes += self._take(times[at : at + len(rows)], columns)
             at += len(rows)
         if self.count and self._looks_like_drift():
-            changes += self._close(float(times[-1]))
+            changes += self._close()
         return tuple(changes)
 
     def _at_once(self) -> int:
@@ -147,10 +135,7 @@ class DriftDetector:
         return tuple(drawn_bucket(one.scorer, start, one.chart.seconds, *facts) for start, *facts in drawing)
 
     def _named(self, name: str) -> WatchedField:
-        for one in self.fields:
-            if one.field.name == name:
-                return one
-        raise KeyError(name)
+        return {one.field.name: one for one in self.fields}[name]
 
     def _take(self, times: Floats, columns: Sequence[Sequence[FieldValue]]) -> list[DriftFinding]:
         n = len(times)
@@ -176,7 +161,11 @@ class DriftDetector:
                 return limit_scores(one.field, column)
             if one.stage == 0:
                 one.scorer.learn(column)
-        return one.scorer.score(column)
+        scores, trials, bins, values = one.scorer.score(column)
+        if isinstance(one.scorer, NumberScorer) and scores[:, FAR].any():
+            again, one.wild = echoes(times, scores[:, FAR] > 0.0, values, one.wild)
+            scores[again, FAR], trials[again, FAR] = 0.0, 0.0
+        return scores, trials, bins, values
 
     def _gather(self, one: WatchedField, times: Floats, column: Sequence[FieldValue], here: Bools) -> None:
         """First values, from which bins come; they are the reference's beginning. What is missing is only counted."""
@@ -215,30 +204,50 @@ class DriftDetector:
             enough = max(int(np.searchsorted(times, self.start + SHORTEST)), at + max(0, ENOUGH - self.count))
             until = min(n, enough, max(at, int(np.searchsorted(times, self.start + LONGEST))))
             self.block += facts[:, at:until].sum(axis=1)
+            self._restart(times[at:until], facts[0, at:until], facts[1, at:until])
             self.count += until - at
             at = until
             if at < n:
-                changes += self._close(float(times[at]))
+                changes += self._close()
         return changes
+
+    def _restart(self, times: Floats, scores: Floats, trials: Floats) -> None:
+        """Bets on jumps begin anew at each observation."""
+        if not len(times) or not len(self.jumps):
+            return
+        jumps, bursts = self.jumps, self.dispersion.sizes()[self.jumps, None]
+        errors = self.errors * np.sqrt(np.where(self.knows[jumps], self.reference.unsure[jumps], 0.0))
+        costs = jump_costs(self.reference.means[0, jumps], errors, self.grid.sizes[jumps]) / bursts
+        seconds, self.last = max(0.0, min(LONGEST, float(times[-1]) - self.last)), float(times[-1])
+        facts = (scores[:, jumps], trials[:, jumps], self.grid.sizes[jumps] / bursts, costs, seconds)
+        self.fresh[jumps] = restarted(self.fresh[jumps], *facts)
+
+    def _passed(self, logs: Floats) -> Floats:
+        """The time that the block under way has for restarts, in units of `per`, (channels, 12): what has passed since
+        the one before began, so that what changes in a pause is since its end."""
+        passed = np.full_like(logs, max(0.0, min(LONGEST, self.start - self.previous)))
+        passed[self.jumps] = before_block(self.fresh[self.jumps], logs[self.jumps])
+        return passed / self.plan.per * self.bets_on[:, None]
 
     def _looks_like_drift(self) -> bool:
         """Whether the block under way is enough for an alarm, so that it need not be waited for: its factors are
         products over its observations, so one may stop at any of them."""
         _, logs = self._log_factors(self.block[0], self.block[1], self.start)
-        wealth = self.weights * np.exp(np.minimum(logs, 60.0)) * self.restarts.wealth
+        wealth = self.weights * np.exp(np.minimum(logs, 60.0)) * (self.restarts.wealth + self._passed(logs))
         return any(self._spent(one, wealth) >= 1.0 for one in self.fields)
 
     def _spent(self, one: WatchedField, wealth: Floats) -> float:
         """What a field has of what makes an alarm; `wealth` (channels, 12)."""
         return float(wealth[one.columns].sum()) * one.share * STRICT * self.plan.alarms
 
-    def _close(self, now: float) -> list[DriftFinding]:
-        """End the block under way; the next begins now."""
-        block, start, passed = self.block, self.start, min(LONGEST, now - self.start) / self.plan.per
-        self.block, self.count = np.zeros_like(block), 0
-        return self._step(block[0], block[1], block[2], start, passed)
+    def _close(self) -> list[DriftFinding]:
+        """End the block under way."""
+        changes = self._step(self.block[0], self.block[1], self.block[2], self.start)
+        self.block, self.count, self.previous = np.zeros_like(self.block), 0, self.start
+        self.fresh[:] = 0.0
+        return changes
 
-    def _step(self, sums: Floats, trials: Floats, values: Floats, start: float, passed: float) -> list[DriftFinding]:
+    def _step(self, sums: Floats, trials: Floats, values: Floats, start: float) -> list[DriftFinding]:
         self._learn(self.reference.cell(start), sums, trials, start)
         good = self.knows & ~self.drifts
         late = good & ~self.learning
@@ -248,7 +257,7 @@ class DriftDetector:
         known = np.where(good, (apart, spread, trials), 0.0)
         self.dispersion.add(known[0], known[1], known[2], int(start // self.reference.tick))
         facts = np.stack([np.full(self.width, start), trials, apart, values])
-        self.restarts.step(logs, passed * self.bets_on, self.drifts, facts)
+        self.restarts.step(logs, self._passed(logs), self.drifts, facts)
         return self._decide(apart, trials, start)
 
     def _log_factors(self, sums: Floats, trials: Floats, start: float) -> tuple[tuple[Floats, Floats], Floats]:
@@ -270,7 +279,7 @@ class DriftDetector:
     def _expected(self, cell: int) -> tuple[Floats, Floats]:
         """Means and their standard errors, (channels,)."""
         means = np.where(self.limited, self.limits, self.reference.means[cell])
-        errors = ERRORS * np.sqrt(np.where(self.limited | ~self.knows, 0.0, self.reference.unsure))
+        errors = self.errors * np.sqrt(np.where(self.limited | ~self.knows, 0.0, self.reference.unsure))
         return means, errors + np.where(self.squares > 0.0, SPREAD, 0.0)
 
     def _progress(self, one: WatchedField, passed: float) -> None:
@@ -326,7 +335,7 @@ class DriftDetector:
                 if self._spent(one, wealth) >= 1.0:
                     self._begin_drift(one, wealth)
                     changes.append(self.finding(one))
-            elif one.state is DriftState.DRIFTING and self._is_back(one, apart, trials, start):
+            elif self._is_back(one, apart, trials, start):
                 changes.append(replace(self.finding(one), state=DriftState.ENDED))
                 one.state = DriftState.STEADY if one.stage == 2 else DriftState.LEARNING
                 self._silence(one)
@@ -349,20 +358,16 @@ class DriftDetector:
         if (plain := alone & ~self.cyclic[one.columns]).any():  # "new label" says more than that another has less
             here = np.where(plain[:, None], here, 0.0)
         for spread in np.flatnonzero(self.squares[one.columns] > 0.0).tolist():
-            if alone[spread - 1] and self._by_level(one.columns.start + spread):
+            column = one.columns.start + spread
+            if alone[spread - 1] and self.restarts.by_level(column, float(self.squares[column])):
                 here = np.where(np.arange(len(here))[:, None] == spread, 0.0, here)
         lead, one.bet = (int(i) for i in np.unravel_index(int(np.argmax(here)), here.shape))
         one.lead, one.back, one.state = one.columns.start + lead, 0.0, DriftState.DRIFTING
         one.since, n, apart, _ = self.restarts.since[:, one.lead, one.bet].tolist()
+        one.since = one.since if one.chart is None else one.chart.seen_at(one.since)
         one.told = apart / max(n, 1e-9)
         self._silence(one)
         self.reference.forget(one.columns, all_of_it=False)
-
-    def _by_level(self, spread: int) -> bool:
-        """Whether the level moved by what its spread by now does not explain: squares are about the old mean."""
-        sums = [self.restarts.since[1:3, i, int(np.argmax(self.restarts.wealth[i]))] for i in (spread - 1, spread)]
-        n, (moved, larger) = max(1e-9, float(sums[0][0])), (float(apart / max(1e-9, n)) for n, apart in sums)
-        return n * moved**2 >= LEVEL**2 * max(1.0, 1.0 + larger / float(self.squares[spread]) - moved**2)
 
     def finding(self, one: WatchedField) -> DriftFinding:
         """What is found of one field now."""

@@ -12,20 +12,21 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
-from proxy.drift.detector import DriftDetector, WatchedField
+from proxy.drift.detector import DriftDetector
 from proxy.drift.finding import DriftState
 from proxy.drift.plan import DriftPlan
 from proxy.drift.scoring import scorer_from
+from proxy.drift.watched import WatchedField
 
 VERSION: Final = 2
 AXES: Final = {
     "reference.sums": 1, "reference.trials": 1, "reference.waiting": 2, "reference.means": 1, "reference.unsure": 0,
     "dispersion.now": 2, "dispersion.before": 2, "dispersion.differences": 2, "dispersion.days": 1,
     "restarts.wealth": 0, "restarts.since": 1,
-    "weights": 0, "bets_on": 0, "knows": 0, "drifts": 0, "block": 1,
+    "weights": 0, "bets_on": 0, "knows": 0, "drifts": 0, "block": 1, "fresh": 0,
 }  # fmt: skip
 """Arrays of the detector, and which axis of each is that of the channels."""
-WHOLE: Final = ("reference.ticks", "dispersion.spans", "dispersion.blocks", "count", "start")
+WHOLE: Final = ("reference.ticks", "dispersion.spans", "dispersion.blocks", "count", "start", "previous", "last")
 """What all fields have in common."""
 
 
@@ -57,7 +58,7 @@ def load_drift(plan: DriftPlan, data: bytes) -> DriftDetector:
     detector = DriftDetector(plan)
     if said["reference"] != [plan.first, plan.period, plan.seed]:
         return detector
-    for name in WHOLE:
+    for name in (name for name in WHOLE if name in arrays):  # a build before may have had fewer
         value = arrays[name]
         _set(detector, name, value if value.ndim else value.item())
     column = 0
@@ -80,7 +81,7 @@ def _arrays(named: list[tuple[str, str, list[int]]], data: bytes) -> dict[str, A
 
 
 def _copy_columns(detector: DriftDetector, here: slice, arrays: dict[str, Any], before: slice) -> None:
-    for name, axis in AXES.items():
+    for name, axis in ((name, axis) for name, axis in AXES.items() if name in arrays):
         np.moveaxis(_get(detector, name), axis, 0)[here] = np.moveaxis(arrays[name], axis, 0)[before]
 
 
@@ -100,6 +101,7 @@ def _dump_field(one: WatchedField) -> dict[str, Any]:
         "stage": one.stage,
         "began": one.began,
         "lead": one.lead - one.columns.start, "bet": one.bet, "since": one.since, "back": one.back, "told": one.told,
+        "wild": one.wild,
         "scorer": None if one.scorer is None else one.scorer.dump(),
         "first": one.first, "first_times": one.first_times,
         "seconds": None if one.chart is None else one.chart.seconds,
@@ -111,6 +113,7 @@ def _load_field(detector: DriftDetector, one: WatchedField, kept: dict[str, Any]
     one.seen, one.missed, one.began = kept["seen"], kept["missed"], kept["began"]
     one.lead, one.bet = kept["lead"] + one.columns.start, kept["bet"]
     one.since, one.back, one.told = kept["since"], kept["back"], kept["told"]
+    one.wild = tuple(kept.get("wild", one.wild))
     one.first, one.first_times = kept["first"], kept["first_times"]
     if kept["scorer"] is not None:
         detector.score_by(one, scorer_from(one.field, kept["scorer"], detector.key))

@@ -296,10 +296,11 @@ def scorer_from(field: DriftField, kept: dict[str, Any], key: int) -> Scorer:
 
 
 def _dump_binned(binned: Binned) -> dict[str, Any]:
-    return {"edges": binned.edges, "counts": binned.counts, "before": binned.before}
+    return {"edges": binned.edges, "counts": binned.counts, "before": binned.before, "bounds": binned.bounds}
 
 
 def _load_binned(kept: dict[str, Any]) -> Binned:
-    return Binned.rebuilt(
-        np.asarray(kept["edges"], np.float64), np.asarray(kept["counts"], np.int64), tuple(kept["before"])
-    )
+    edges = np.asarray(kept["edges"], np.float64)
+    span = max(float(edges[-1] - edges[0]), 1e-9 * abs(float(edges[-1])))
+    bounds = kept.get("bounds", (edges[0] - span, edges[-1] + span))  # what was far to the build that has none
+    return Binned.rebuilt(edges, np.asarray(kept["counts"], np.int64), tuple(kept["before"]), tuple(bounds))

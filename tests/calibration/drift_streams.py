@@ -15,6 +15,7 @@ from proxy.model import Kind
 
 Floats: TypeAlias = np.ndarray
 Rng: TypeAlias = np.random.Generator
+WILD = 1.0 / 1500.0
 FieldStream: TypeAlias = Callable[[Floats, Rng], np.ndarray]
 """From times (n,) in seconds to values (n,) or (n, dimensions)."""
 
@@ -116,6 +117,17 @@ TEN: dict[str, tuple[Kind, FieldStream]] = {
     "image": (Kind.VECTOR, image),
 }
 FIELDS = tuple(DriftField(name, kind) for name, (kind, _) in TEN.items())
+
+
+def with_wild_ones(values: np.ndarray, rng: Rng) -> np.ndarray:
+    """One value in 1,500, one a day at 60 an hour, is 10 to 10,000 times as large as it ought to be, of either sign: a
+    typing error, another unit, a number that stands for none. Labels and embeddings stay as they are."""
+    if values.dtype == object or values.ndim > 1:
+        return values
+    hit = rng.random(len(values)) < WILD
+    times = 10.0 ** rng.uniform(1.0, 4.0, len(values)) * rng.choice([-1.0, 1.0], len(values))
+    found: np.ndarray = np.where(hit, times * values, values)
+    return found
 
 
 def shifted(values: np.ndarray, times: Floats, at: float, rng: Rng) -> np.ndarray:

@@ -22,20 +22,24 @@ def plan(*fields: DriftField, part: float = 1.0, per_hour: float = PER_HOUR) -> 
     return DriftPlan(fields, first=10_000 if per_hour >= PER_HOUR else 1500, period=DAY, alarms=part)
 
 
-def false_alarms(seed: int, per_hour: float, days: int = DAYS) -> int:
-    """Alarms of ten fields in 90 days without drift."""
+def false_alarms(seed: int, per_hour: float, wild: bool, days: int = DAYS) -> int:
+    """Alarms of ten fields in 90 days without drift, whose numbers have wild ones among them or none."""
     rng = np.random.default_rng([41, seed])
     times = arrivals(rng, days, per_hour)
-    columns = tuple(stream(times, rng).tolist() for _, stream in TEN.values())
+    values = [stream(times, rng) for _, stream in TEN.values()]
+    columns = tuple((streams.with_wild_ones(one, rng) if wild else one).tolist() for one in values)
     found = DriftDetector(plan(*FIELDS, per_hour=per_hour)).add(Observations(times.tolist(), columns))
     return sum(one.state is DriftState.DRIFTING for one in found)
 
 
-def changed(seed: int, stream: FieldStream, change: Change, per_hour: float) -> tuple[np.ndarray, np.ndarray, float]:
+def changed(
+    seed: int, stream: FieldStream, change: Change, per_hour: float, wild: bool = False
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Times, values, and when it changes: between the 30th and the 40th day."""
     rng = np.random.default_rng([42, seed])
     times, at = arrivals(rng, DAYS, per_hour), (30.0 + 10.0 * rng.random()) * DAY
-    return times, change(stream(times, rng), times, at, rng), at
+    values = change(stream(times, rng), times, at, rng)
+    return times, streams.with_wild_ones(values, rng) if wild else values, at
 
 
 def first_alarm(
@@ -53,12 +57,12 @@ def first_alarm(
     return float("inf"), early
 
 
-def quiet(name: str, per_hour: float, runs: int) -> Case:
+def quiet(name: str, per_hour: float, runs: int, wild: bool = False) -> Case:
     """At most one false alarm in 95 % of the runs."""
 
     def case(share: float) -> Row:
         n = max(1, round(runs * share))
-        alarms = np.array([false_alarms(seed, per_hour) for seed in range(n)])
+        alarms = np.array([false_alarms(seed, per_hour, wild) for seed in range(n)])
         many = int((alarms > 1).sum())
         most = 0.05 + 3.0 * np.sqrt(0.05 * 0.95 / n)
         text = f"two or more {share_of(many, n)} of {n} runs, {alarms.mean():.2f} alarms per run"
@@ -67,14 +71,22 @@ def quiet(name: str, per_hour: float, runs: int) -> Case:
     return case
 
 
-def late(name: str, field: str, change: Change, most: float | None, runs: int = 40, per_hour: float = PER_HOUR) -> Case:
+def late(
+    name: str,
+    field: str,
+    change: Change,
+    most: float | None,
+    runs: int = 40,
+    per_hour: float = PER_HOUR,
+    wild: bool = False,
+) -> Case:
     """The median delay, which is no promise where `most` (hours) is `None`."""
 
     def case(share: float) -> Row:
         n = max(3, round(runs * share))
         kind, stream = TEN[field]
         found = [
-            first_alarm(DriftField(field, kind), *changed(seed, stream, change, per_hour), per_hour)
+            first_alarm(DriftField(field, kind), *changed(seed, stream, change, per_hour, wild), per_hour)
             for seed in range(n)
         ]
         hours = np.array([one for one, _ in found])
@@ -91,10 +103,13 @@ def drift_rows() -> Iterator[Case]:
     """All of them."""
     yield quiet("60 values an hour", PER_HOUR, 60)
     yield quiet("6 values an hour", 6.0, 60)
+    yield quiet("60 an hour, one in 1,500 wild", PER_HOUR, 60, wild=True)
     yield late("0.2 standard deviations", "temperature", streams.shifted, 30.0)
     yield late("a new label, 2 %", "country", streams.new_label, 9.0)
     yield late("°C → °F", "temperature", streams.fahrenheit, 0.5)
     yield late("× 1,000", "temperature", streams.thousandfold, 0.3)
+    yield late("× 1,000 where one in 1,500 is wild", "temperature", streams.thousandfold, 0.3, wild=True)
+    yield late("× 1,000, heavy tails", "pareto", streams.thousandfold, 0.3)
     yield late("0.02 standard deviations a day", "temperature", streams.ramped, 200.0)
     others: tuple[tuple[str, str, Any], ...] = (
         ("0.2 standard deviations, days that differ", "moody", streams.shifted),

@@ -58,7 +58,7 @@ def test_wealth_of_a_fair_game_is_the_time_that_passed() -> None:
     for _ in range(blocks):
         sums = rng.normal(0.0, 3.0, runs)
         logs = grid.factors(sums, np.full(runs, 9.0), np.zeros(runs), np.zeros(runs), 0.5 * grid.sizes**2)
-        restarts.step(logs, np.full(runs, 1.0 / blocks), np.zeros(runs, np.bool_), np.zeros((4, runs)))
+        restarts.step(logs, np.full(logs.shape, 1.0 / blocks), np.zeros(runs, np.bool_), np.zeros((4, runs)))
         highest = np.maximum(highest, restarts.wealth.mean(1))
     small = restarts.wealth[:, [0, 1, 6, 7]].mean()  # large bets win seldom and much, which 4,000 runs do not show
     assert abs(small - 1.0) < 0.05
@@ -72,7 +72,7 @@ def test_since_is_when_it_began() -> None:
         sums = np.array([10.0 * (block >= 300) + rng.normal(0.0, 4.0)])
         facts = np.array([[float(block)], [16.0], sums, [0.0]])
         logs = grid.factors(sums, np.array([16.0]), np.zeros(1), np.zeros(1), 0.5 * grid.sizes**2)
-        restarts.step(logs, np.full(1, 1e-4), np.zeros(1, np.bool_), facts)
+        restarts.step(logs, np.full(logs.shape, 1e-4), np.zeros(1, np.bool_), facts)
     best = int(np.argmax(restarts.wealth[0]))
     since, trials, apart, _ = restarts.since[:, 0, best]
     assert abs(since - 300.0) < 3.0

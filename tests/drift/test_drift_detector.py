@@ -250,6 +250,24 @@ def test_without_the_period_the_same_cycle_is_drift() -> None:
     assert found
 
 
+@pytest.mark.parametrize("shift", [0.5, 1.0, 4.0])
+def test_what_changed_in_a_pause_is_drift_since_its_end(shift: float) -> None:
+    """Ten hours without a value: that it changed before them is no more likely than that it did in any other minute."""
+    detector, morning = DriftDetector(plan(AMOUNT)), 42_000.0
+    assert fed(detector, 0.0, normal(1, 6000)) == []
+    (found,) = fed(detector, morning, normal(2, 1500, mean=10.0 + 2.0 * shift))
+    assert morning <= found.since <= morning + 300.0
+
+
+@pytest.mark.parametrize("seed", [28, 1])
+def test_a_short_reference_and_much_traffic_is_no_drift(seed: int) -> None:
+    """300 values, and 24,000 in two minutes: 28 is one of the seeds at which two standard errors were an alarm."""
+    rng, n = np.random.default_rng([9, seed]), 24_000
+    columns = (rng.normal(size=n).tolist(), np.exp(rng.normal(size=n)).tolist())
+    detector = DriftDetector(plan(AMOUNT, DriftField("other", Kind.NUMBER), first=300))
+    assert detector.add(Observations((np.arange(n) / 200.0).tolist(), columns)) == ()
+
+
 def test_rows_may_come_late_and_nothing_may_come() -> None:
     detector = DriftDetector(plan(AMOUNT))
     assert detector.add(Observations([], ([],))) == ()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 
 import numpy as np
+import orjson
 import pytest
 
 from proxy.drift import DriftDetector, DriftField, DriftPlan, DriftState, Observations, dump_drift, load_drift
@@ -35,6 +37,29 @@ def test_it_goes_on_as_if_nothing_had_been(n: int, shift: float) -> None:
         assert other.add(more) == detector.add(more)
     assert dump_drift(other) == dump_drift(detector)
     assert [other.chart(field.name) for field in FIELDS] == [detector.chart(field.name) for field in FIELDS]
+
+
+def test_what_a_build_without_jumps_saved_goes_on() -> None:
+    """Two weeks of learning are not thrown away because the next build keeps more."""
+    detector = DriftDetector(PLAN)
+    detector.add(observed(1, 0.0, 7000))
+    head, _, rest = zlib.decompress(dump_drift(detector)).partition(b"\n")
+    said, at, arrays = orjson.loads(head), 0, []
+    for name, dtype, shape in said["arrays"]:
+        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        if name not in ("fresh", "previous", "last"):
+            arrays.append(([name, dtype, shape], rest[at : at + size]))
+        at += size
+    said["arrays"] = [named for named, _ in arrays]
+    for one in said["fields"]:
+        del one["wild"]
+        one["scorer"].pop("bounds", None)
+    old = zlib.compress(b"\n".join([orjson.dumps(said), b"".join(data for _, data in arrays)]))
+    other = load_drift(PLAN, old)
+    assert {one.state for one in other.findings()} == {DriftState.STEADY}
+    assert other.add(observed(2, 7000.0, 5000)) == ()
+    found = other.add(observed(3, 12_000.0, 500, shift=1e4))
+    assert [one.what for one in found] == ["far"]
 
 
 def test_fields_that_are_as_before_go_on_and_others_begin_anew() -> None:
