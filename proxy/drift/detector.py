@@ -312,7 +312,7 @@ class DriftDetector:
         active = limited | (active & (one.stage > 0))
         if one.stage < 2:
             active &= ~self.cyclic[one.columns]
-        self.restarts.wealth[one.columns] = 0.0
+        self.restarts.wealth[one.columns], self.fresh[one.columns] = 0.0, 0.0
         self.restarts.since[:, one.columns] = 0.0
         self.bets_on[one.columns] = active
         stakes = np.where(self.cyclic[one.columns], 2.0 / 3.0, 1.0 / 3.0) * active
@@ -323,7 +323,7 @@ class DriftDetector:
     def _silence(self, one: WatchedField) -> None:
         """No bets."""
         self.weights[one.columns], self.bets_on[one.columns] = 0.0, 0.0
-        self.restarts.wealth[one.columns] = 0.0
+        self.restarts.wealth[one.columns], self.fresh[one.columns] = 0.0, 0.0
         self.knows[one.columns] = self.limited[one.columns] | (one.stage > 0)
         self.drifts[one.columns] = one.state is DriftState.DRIFTING
 

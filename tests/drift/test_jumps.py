@@ -68,6 +68,17 @@ def test_one_that_is_sent_again_counts_once_and_one_that_stays_is_drift() -> Non
     assert [one.what for one in found] == ["far"]
 
 
+def test_values_from_before_bets_began_are_none_that_was_bet_on() -> None:
+    """The block in which half of the reference is full: its wild values came while nobody knew what is usual."""
+    values = np.random.default_rng(6).normal(20.0, 5.0, 4000)
+    values[2945:2948] = 20e3, 15e3, 25e3
+    detector = DriftDetector(DriftPlan((AMOUNT,), first=6000))
+    for at in range(0, 4000, 50):
+        assert (
+            detector.add(Observations((60.0 * np.arange(at, at + 50)).tolist(), (values[at : at + 50].tolist(),))) == ()
+        )
+
+
 def test_values_that_heavy_tails_lead_to_expect_are_not_far() -> None:
     rng = np.random.default_rng(4)
     for tail in (1.0, 1.5, 3.0):
