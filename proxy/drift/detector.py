@@ -49,8 +49,7 @@ class DriftDetector:
     def __init__(self, plan: DriftPlan) -> None:
         self.plan = plan
         self.key = key_of(plan.seed, "drift")
-        counts = [len(channels_of(field)) for field in plan.fields]
-        ends = np.cumsum([0, *counts])
+        ends = np.cumsum([0, *(len(channels_of(field)) for field in plan.fields)])
         self.fields = [
             WatchedField(field, slice(int(a), int(b)), share)
             for field, a, b, share in zip(plan.fields, ends, ends[1:], plan.shares(), strict=False)
@@ -63,14 +62,12 @@ class DriftDetector:
         self.limited = ~np.isnan(self.limits)
         self.weights = np.zeros_like(self.grid.weights)
         self.cumulants = 0.5 * self.grid.sizes**2
-        self.squares = np.zeros(self.width)
         self.reference = CycleReference(plan.period, self.width)
         self.errors = FIXED if plan.period is None else ERRORS
         self.dispersion = Dispersion(self.grid.rate, days=plan.period is not None)
         self.restarts = RestartSums(self.width)
-        self.bets_on = np.zeros(self.width)
-        self.drifts, self.knows = np.zeros(self.width, np.bool_), np.zeros(self.width, np.bool_)
-        self.learning = np.ones(self.width, np.bool_)
+        self.squares, self.bets_on = np.zeros((2, self.width))
+        self.drifts, self.knows, self.learning = np.zeros((3, self.width), np.bool_)
         self.block = np.zeros((3, self.width))
         """Scores, trials, values in their own unit of the block under way."""
         self.count, self.start, self.previous, self.last = 0, 0.0, np.inf, np.inf
