@@ -12,5 +12,6 @@ collect_ignore = [
     "bento_model.py",
     "litserve_model.py",
     "mlflow_model.py",
+    "mlflow_train.py",
     "mlserver_models.py",
 ]
