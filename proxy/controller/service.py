@@ -20,7 +20,7 @@ from proxy.controller.admin.chart_view import ChartsJson
 from proxy.controller.admin.config_view import ConfigJson
 from proxy.controller.admin.drift_view import DriftView
 from proxy.controller.admin.fleet_view import FleetJson, FleetView, LeaderView, ReplicaView
-from proxy.controller.admin.interface import ACTIONS, PARTS, ActionRefusedError, FleetCounts, ReplicaCounts
+from proxy.controller.admin.interface import ACTIONS, ActionRefusedError, FleetCounts, ReplicaCounts
 from proxy.controller.admin.metrics import package_version
 from proxy.controller.admin.outcome_view import PostedJson
 from proxy.controller.admin.pair_view import PairJson, TranscriptJson
@@ -39,6 +39,7 @@ from proxy.controller.spoken_pair import spoken_pair
 from proxy.controller.store.interface import EntryJson, RolloutStore
 from proxy.controller.supervisor_link import SupervisorLink
 from proxy.errors import StoreError
+from proxy.model import PARTS
 from proxy.pairs.redaction import pointers
 from proxy.rollout.events import Abort, Pause, Promote, Refuse, Resume, Retry, RolloutEvent
 from proxy.sockets import address_text

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
+from typing import Final
 
 from proxy.model.plans import guard_key
 from proxy.model.words import BUCKETS, State, Verdict
@@ -54,6 +56,7 @@ class Assessment:
 class Ledger:
     """What happened to every request that should have become a pair; the parts are exclusive and sum to `sampled`.
 
+    Its fields are the parts there are, in the order in which they are shown; `PARTS` and what stands behind it follow.
     `late` came after its rollout had ended: it is no evidence.
     """
 
@@ -76,8 +79,18 @@ class Ledger:
         >>> Ledger(sampled=5, compared=3, shed=1).pending
         1
         """
-        lost = self.shed + self.too_large + self.too_long + self.not_ready + self.client_gone + self.link_full
-        return self.sampled - self.compared - self.live_failed - self.unparseable - lost - self.late
+        return self.sampled - sum(_parts(self))
+
+
+PARTS: Final[tuple[str, ...]] = tuple(part.name for part in fields(Ledger) if part.name != "sampled")
+"""What may become of a sampled request: the closed set, as metrics, API, webhooks and console show it."""
+BOOKED: Final[tuple[str, ...]] = ("compared", "live_failed", "unparseable", "late")
+"""Parts that the controller books, once it has read the pair."""
+DROPPED: Final[tuple[str, ...]] = tuple(part for part in PARTS if part not in BOOKED)
+"""Parts that workers report: why there was no pair."""
+REPORTED: Final[tuple[str, ...]] = ("sampled", *DROPPED, "sent")
+"""What a worker reports of one trial, as totals."""
+_parts = attrgetter(*PARTS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,11 @@
 """The closed set of reason words.
 
-One word stands for one thing that can go wrong, and it is the same word in a metric label, a log line, the
-`x-understudy-error` header, a ledger, a finding and a webhook. The set is closed on purpose: metrics stay bounded,
-and a word that is not listed here is a bug that raises at once.
+One word stands for one thing that can go wrong with a request or an answer, and it is the same word in a metric
+label, a log line, the `x-understudy-error` header, a finding and a webhook. The set is closed on purpose: metrics stay
+bounded, and a word that is not listed here is a bug that raises at once.
+
+What became of a *sample* is another closed set, the parts of the ledger (`model.findings.PARTS`). Some parts have the
+name of a reason (`client_gone`, `too_large`, `too_long`), as they have the same cause; most have none.
 
 Whose fault it is decides what is done about it: a *downstream* word is answered with a 4xx and is no evidence; an
 *upstream* word is an arm's failure (evidence against the candidate, an error answer or a fallback for a client); a

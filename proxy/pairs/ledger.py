@@ -20,17 +20,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from operator import attrgetter
 from typing import Any
 
 from proxy.evidence.outcomes import Outcomes
-from proxy.model import Ledger
+from proxy.model import BOOKED, DROPPED, REPORTED, Ledger
 
-DROPPED = ("shed", "too_large", "too_long", "not_ready", "client_gone", "link_full")
-"""Why a sampled request became no pair, as workers say."""
-REPORTED = ("sampled", *DROPPED, "sent")
 OURS = ("arrived", "booked", "lost")
 ASIDE = 64
 """Accounts that were closed, the last ones, which can be opened again."""
+_dropped = attrgetter(*DROPPED)
 
 
 @dataclass(slots=True)
@@ -69,8 +68,7 @@ class WorkerLedger:
     @property
     def known(self) -> int:
         """Requests whose fate is known or that have arrived."""
-        dropped = self.shed + self.too_large + self.too_long + self.not_ready + self.client_gone + self.link_full
-        return dropped + self.arrived + self.lost
+        return sum(_dropped(self)) + self.arrived + self.lost
 
     def begin_at(self, counts: Mapping[str, int]) -> None:
         """The totals so far are those of an earlier trial of the same name, which is over."""
@@ -89,7 +87,7 @@ class PairLedger:
         self._accounts: dict[str, WorkerLedger] = {}
         self._aside: dict[str, WorkerLedger] = {}  # accounts that are closed, as they were before
         self._closed = WorkerLedger()
-        self._results = {"compared": 0, "live_failed": 0, "unparseable": 0, "late": 0}
+        self._results = dict.fromkeys(BOOKED, 0)
         self._unparseable: dict[str, int] = {}
         self.first_pair: float | None = None
         self.first_full: float | None = None
@@ -173,20 +171,16 @@ class PairLedger:
         >>> sums.sampled, sums.shed, sums.compared, sums.pending
         (3, 1, 1, 1)
         """
-        accounts = [*self._accounts.values(), self._closed]
-        return Ledger(
-            sampled=sum(max(a.sampled, a.known) for a in accounts),
-            shed=sum(a.shed for a in accounts),
-            too_large=sum(a.too_large for a in accounts),
-            too_long=sum(a.too_long for a in accounts),
-            not_ready=sum(a.not_ready for a in accounts),
-            client_gone=sum(a.client_gone for a in accounts),
-            link_full=sum(a.link_full + a.lost for a in accounts),
-            compared=self._results["compared"],
-            live_failed=self._results["live_failed"],
-            unparseable=self._results["unparseable"],
-            late=self._results["late"],
-        )
+        sampled = lost = 0
+        rows = []
+        for account in (*self._accounts.values(), self._closed):
+            row = _dropped(account)
+            sampled += max(account.sampled, sum(row) + account.arrived + account.lost)
+            lost += account.lost
+            rows.append(row)
+        sums = dict(zip(DROPPED, map(sum, zip(*rows, strict=True)), strict=True))
+        sums["link_full"] += lost
+        return Ledger(sampled, **sums, **{part: self._results[part] for part in BOOKED})
 
     def dump(self) -> dict[str, Any]:
         """As JSON values, to go with the evidence of the same moment."""

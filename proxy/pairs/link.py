@@ -24,7 +24,7 @@ Payloads in JSON
 - COUNTS are totals since the worker started, never deltas: a frame that is lost with a dying controller is made good by
   the next one, and merging is still addition over incarnations. A trial that is over is in them until all of it has
   been settled and told, and once more to a controller that connects.
-  `{"ledger": {trial: {"sampled", "shed", "too_large", "too_long", "not_ready", "client_gone", "link_full", "sent"}},
+  `{"ledger": {trial: {each of `model.REPORTED`: n}},
   "requests": [[route, upstream, leg, code, n]],
   "durations": [[route, upstream, leg, [n per bucket of BOUNDS, then above], sum]], "overhead": [[route, [n…], sum]],
   "fallbacks": [[rollout, reason, n]], "before_table": [[rollout, n]],

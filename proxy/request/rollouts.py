@@ -2,7 +2,7 @@
 
 A worker knows nothing of guards or verdicts. It is told a weight, a share and a stage number, and it keeps the books:
 
-    sampled = sent + shed + too_large + too_long + not_ready + client_gone + link_full + still under way
+    sampled = sent + what was dropped (`model.DROPPED`, by why) + still under way
 
 Invariants
 - `sequence` numbers are given in request order, one per sampled request, and each is settled exactly once: sent, or
@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from proxy.model import BUCKETS, Lane, State
+from proxy.model import BUCKETS, REPORTED, Lane, State
 from proxy.request.counts import Meters
 from proxy.request.exposures import Exposures
 from proxy.request.legs import Upstream
@@ -218,16 +218,7 @@ class Trial:
     @property
     def ledger(self) -> dict[str, int]:
         """This trial's part of COUNTS."""
-        return {
-            "sampled": self.sampled,
-            "shed": self.shed,
-            "too_large": self.too_large,
-            "too_long": self.too_long,
-            "not_ready": self.not_ready,
-            "client_gone": self.client_gone,
-            "link_full": self.link_full,
-            "sent": self.sent,
-        }
+        return {name: getattr(self, name) for name in REPORTED}
 
 
 def tell_users_again(trials: Iterable[Trial]) -> None:

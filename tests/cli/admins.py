@@ -9,6 +9,7 @@ from typing import Any
 from click.testing import CliRunner, Result
 
 from proxy.cli import main
+from proxy.model import PARTS
 
 ROLLOUT: dict[str, Any] = {
     "name": "credit/credit-v2", "route": "credit", "live": "credit-v1", "candidate": "credit-v2", "version": "7",
@@ -28,8 +29,7 @@ ROLLOUT: dict[str, Any] = {
          "high": None, "limit": 0.02, "unit": "percent", "evidence": 1.0, "pairs": 12, "eta_seconds": None,
          "reason": "tenant\x1b[2J differs"},
     ],
-    "ledger": {"sampled": 2400, "compared": 2310, "shed": 90, "too_large": 0, "too_long": 0, "client_gone": 0,
-               "live_failed": 0, "unparseable": 0, "link_full": 0, "pending": 0},
+    "ledger": dict.fromkeys(("sampled", *PARTS, "pending"), 0) | {"sampled": 2400, "compared": 2310, "shed": 90},
     "why_unparseable": "live's answers cannot be read: missing_output at /a\x1b[2J: 2 of 9 pairs",
     "repeats": 17, "candidate_failures": {"timeout": 3}, "response_mismatches": {"status_class": 4},
 }  # fmt: skip

@@ -8,10 +8,10 @@ import time
 from typing import Any
 
 from proxy import config
-from proxy.controller.admin.interface import PARTS, FleetCounts, ReplicaCounts
+from proxy.controller.admin.interface import FleetCounts, ReplicaCounts
 from proxy.controller.charts import Charts, unit
 from proxy.evidence.words import burst_words, forecast_words, in_unit, title
-from proxy.model import Arm, Assessment, Finding, Guard, Kind, Plan, Prediction, Reading, Stage, State, Verdict
+from proxy.model import PARTS, Arm, Assessment, Finding, Guard, Kind, Plan, Prediction, Reading, Stage, State, Verdict
 from proxy.model.reasons import Reason
 from proxy.rfc3339 import rfc3339
 from tests.controller.fake_service import FakeService

@@ -14,6 +14,7 @@ from proxy.controller.admin.fleet_view import FleetView, LeaderView, ReplicaView
 from proxy.controller.admin.interface import ActionRefusedError, FleetCounts, ReplicaCounts
 from proxy.controller.store.chain import ChainHead
 from proxy.errors import StoreError
+from proxy.model import PARTS
 from proxy.rfc3339 import rfc3339
 
 FILE = """
@@ -60,8 +61,7 @@ def rollout(**changes: Any) -> dict[str, Any]:
         "weight": 5.0,
         "verdict": "inconclusive",
         "findings": [finding()],
-        "ledger": dict.fromkeys(("sampled", "compared", "shed", "too_large", "too_long", "client_gone"), 0)
-        | dict.fromkeys(("live_failed", "unparseable", "link_full", "late", "pending"), 0),
+        "ledger": dict.fromkeys(("sampled", *PARTS, "pending"), 0),
         "outcomes": None,
         "repeats": 0,
         "candidate_failures": {"timeout": 2},

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from proxy.pairs.ledger import ASIDE, DROPPED, PairLedger, WorkerLedger
+from proxy.model import DROPPED
+from proxy.pairs.ledger import ASIDE, PairLedger, WorkerLedger
 
 workers = st.sampled_from(["a", "b"])
 

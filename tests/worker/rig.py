@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from proxy.errors import ConfigError
-from proxy.model import Lane, Pair, State, Table
+from proxy.model import DROPPED, Lane, Pair, State, Table
 from proxy.pairs import link
 from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame
@@ -319,7 +319,7 @@ class Rig:
 
         await eventually(still, "rest")
         for t in self.worker.trials.values():
-            assert t.sampled == t.sent + t.shed + t.too_large + t.too_long + t.client_gone + t.link_full + t.not_ready
+            assert t.sampled == t.sent + sum(getattr(t, part) for part in DROPPED)
 
 
 def parsed(answer: bytes) -> tuple[int, dict[str, str], bytes]:

@@ -29,11 +29,6 @@ from proxy.errors import UnderstudyError
 
 ACTIONS = ("promote", "abort", "pause", "resume", "retry", "restart")
 """What can be done to a rollout by hand."""
-PARTS = (
-    "compared", "shed", "too_large", "too_long", "not_ready", "client_gone", "live_failed", "unparseable", "link_full",
-    "late",
-)  # fmt: skip
-"""What may become of a sampled request: the parts of a ledger, as they are shown."""
 
 
 class ActionRefusedError(UnderstudyError):

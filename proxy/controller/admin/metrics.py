@@ -32,13 +32,13 @@ from proxy.controller.admin import fleet_metrics
 from proxy.controller.admin.drift_metrics import drift_families
 from proxy.controller.admin.families import PREFIX, binned, buckets_of, counter, gauge
 from proxy.controller.admin.fleet_view import FleetJson
-from proxy.controller.admin.interface import PARTS, FleetCounts
+from proxy.controller.admin.interface import FleetCounts
 from proxy.controller.admin.judge_metrics import judge_families
 from proxy.controller.admin.later_metrics import later_families
 from proxy.controller.admin.registry_metrics import registry_families
 from proxy.controller.admin.rollout_view import RolloutJson
 from proxy.controller.webhooks.policy import AttemptResult
-from proxy.model import Mismatch, Verdict
+from proxy.model import PARTS, Mismatch, Verdict
 from proxy.model.reasons import REASONS, Reason
 from proxy.pairs.link import BOUNDS
 

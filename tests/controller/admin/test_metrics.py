@@ -20,6 +20,7 @@ from proxy.controller.admin.fleet_view import FleetView, LeaderView, ReplicaView
 from proxy.controller.admin.interface import FleetCounts
 from proxy.controller.admin.judge_metrics import JUDGE_BOUNDS
 from proxy.controller.admin.metrics import MOST_ADDRESSES, Metrics, code_label
+from proxy.model import PARTS
 from proxy.pairs.link import BOUNDS
 from proxy.pairs.request_log import LegEntry, example
 from tests.controller.admin.drifting import COUNTS_OF_DRIFT, METRICS_OF_DRIFT
@@ -252,17 +253,7 @@ def test_buckets_are_cumulative_and_end_in_the_count() -> None:
 
 def test_what_may_happen_is_zero_before_it_does() -> None:
     found = samples(Metrics(FakeController(FleetCounts()), type("Quiet", (), {"counts": Counter()})()))
-    for part in (
-        "compared",
-        "shed",
-        "too_large",
-        "too_long",
-        "not_ready",
-        "client_gone",
-        "live_failed",
-        "unparseable",
-        "link_full",
-    ):
+    for part in PARTS:
         assert value(found, "understudy_pairs_total", rollout=NAME, result=part) == 0
     assert value(found, "understudy_rollouts_total", rollout=NAME, result="rolled_back") == 0
     assert value(found, "understudy_detection_duration_seconds_count", rollout=NAME) == 0
