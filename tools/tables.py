@@ -1,9 +1,11 @@
-"""Write the table of guards in docs/guards.md from the registry: `make docs`. A test keeps it current."""
+"""Write what docs/guards.md has from the registry (the table of guards, and which compare answers): `make docs`. A test
+keeps it current."""
 
 from __future__ import annotations
 
 import re
 import sys
+import textwrap
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -23,6 +25,16 @@ def with_table(text: str) -> str:
     found, count = re.subn(place, lambda mark: f"{mark[1]}\n{chr(10).join(table)}\n\n{mark[2]}", text, flags=re.S)
     if count != 1:
         raise ValueError("the page has no place for the table of guards")
+    return _with_those_that_compare(found)
+
+
+def _with_those_that_compare(text: str) -> str:
+    """The page with the list of guards that compare answers, in brackets behind the words that announce it."""
+    names = ", ".join(f"`{kind.name}`" for kind in GUARDS.values() if kind.compares)
+    lines = textwrap.fill(f"({names})", 120, break_on_hyphens=False)
+    found, count = re.subn(r"(\*\*Where no guard compares answers\*\*\n)\([^)]*\)", rf"\1{lines}", text)
+    if count != 1:
+        raise ValueError("the page has no place for the guards that compare answers")
     return found
 
 

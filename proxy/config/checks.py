@@ -275,8 +275,8 @@ def _prediction(path: Path, rule: PredictionConfig, blame: Blamer) -> None:
     if rule.low >= rule.high:
         blame((*path, "low"), f"{rule.low:g} is not below `high` ({rule.high:g})")
     known = PROTOCOLS.get(rule.protocol)
-    if rule.output and known is not None:
-        _output((*path, "output"), rule.output, known, blame)
+    if known is not None:
+        _given(path, rule, known, blame)
     for key in ("pointer", "jmespath"):
         if getattr(rule, key) and known is not None and not known.pointed:
             pointed = " or ".join(f"`protocol: {one.name}`" for one in PROTOCOLS.values() if one.pointed)
@@ -300,12 +300,17 @@ def _prediction(path: Path, rule: PredictionConfig, blame: Blamer) -> None:
         blame((*path, "threshold"), problem, "every score or none would be positive")
 
 
-def _output(path: Path, output: str, protocol: Protocol, blame: Blamer) -> None:
-    if protocol.pointed:
-        blame(path, f"has no meaning with `protocol: {protocol.name}`", "use `pointer`")
-    elif protocol.outputs and output not in protocol.outputs:
+def _given(path: Path, rule: PredictionConfig, protocol: Protocol, blame: Blamer) -> None:
+    """What is asked of an answer is something that answers of this protocol have."""
+    output = rule.output
+    if output and protocol.pointed:
+        blame((*path, "output"), f"has no meaning with `protocol: {protocol.name}`", "use `pointer`")
+    elif output and protocol.outputs and output not in protocol.outputs:
         hint = f"{nearest(output, protocol.outputs)} There are {', '.join(protocol.outputs)}".strip()
-        blame(path, f"`{output}` is no output of `protocol: {protocol.name}`", hint)
+        blame((*path, "output"), f"`{output}` is no output of `protocol: {protocol.name}`", hint)
+    if rule.kind not in protocol.kinds | {Kind.AUTO}:
+        problem = f"`protocol: {protocol.name}` has no predictions of kind `{rule.kind}`"
+        blame((*path, "kind"), problem, f"it has {', '.join(kind for kind in Kind if kind in protocol.kinds)}")
 
 
 def _stages(path: Path, rollout: RolloutConfig, blame: Blamer) -> None:

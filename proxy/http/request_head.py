@@ -107,8 +107,9 @@ def may_become_a_head(begun: bytes, known: int = 0) -> bool:
 class Request(Http1Message):
     """What a request's head means.
 
-    `found` maps the lower-case name of each header we know to its
-    lower-cased value; `named` are headers that `Connection` nominates; `keep` says that the client may send another
+    `found` maps the lower-case name of each header that is looked at to its lower-cased value: those of the proxy and
+    those that a route names (`request.routes._looked_at`), and no other, so a header of a new key is to be named there;
+    `named` are headers that `Connection` nominates; `keep` says that the client may send another
     request on this connection.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import Final
@@ -90,7 +91,7 @@ DROPPED: Final[tuple[str, ...]] = tuple(part for part in PARTS if part not in BO
 """Parts that workers report: why there was no pair."""
 REPORTED: Final[tuple[str, ...]] = ("sampled", *DROPPED, "sent")
 """What a worker reports of one trial, as totals."""
-_parts = attrgetter(*PARTS)
+_parts: Callable[[Ledger], tuple[int, ...]] = attrgetter(*PARTS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ has nothing pending.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from operator import attrgetter
 from typing import Any
@@ -29,7 +29,7 @@ from proxy.model import BOOKED, DROPPED, REPORTED, Ledger
 OURS = ("arrived", "booked", "lost")
 ASIDE = 64
 """Accounts that were closed, the last ones, which can be opened again."""
-_dropped = attrgetter(*DROPPED)
+_dropped: Callable[[Any], tuple[int, ...]] = attrgetter(*DROPPED)
 
 
 @dataclass(slots=True)

@@ -160,6 +160,8 @@ PARTS: dict[str, tuple[Callable[[Spoken], Any], Kind]] = {
 
 OUTPUTS = (*filter(None, PARTS), "tokens")
 """What `output` may choose."""
+KINDS_SAID = frozenset({Kind.TEXT, Kind.CALLS, Kind.JSON, Kind.LABEL, Kind.RANKING, Kind.NUMBER, Kind.SCORE})
+"""Kinds of prediction that what a language model said can be read as; a ranking is that of its choices."""
 
 SOURCES = ("url", "file_id", "filename", "document_title", "title", "source")
 """Members of a citation that name its source, the best first."""

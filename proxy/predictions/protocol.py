@@ -6,10 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from proxy.model import PredictionSpec
+from proxy.model import Kind, PredictionSpec
 from proxy.predictions.language import Answered
 from proxy.predictions.message import Message
 from proxy.predictions.shapes import Tensor
+
+VALUES = frozenset(Kind) - {Kind.AUTO, Kind.CALLS}
+"""Kinds of prediction that plain values may be; calls of tools are only in what a language model says."""
 
 
 def unasked(_target: str, _answer: Message) -> bool:
@@ -25,7 +28,8 @@ class Protocol:
     `single(spec, document)` is the one value that a JSON document holds, or `None` if it is any other document: a short
     cut for the commonest answer of all. It changes nothing but the time, and a property test holds the two together.
     `pointed`: the value is named by `pointer` or `jmespath`, not by `output`. `grpc`: calls are read as well.
-    `outputs` is all that `output` may choose, where the protocol and not the model decides that.
+    `outputs` is all that `output` may choose, where the protocol and not the model decides that; `kinds` are those that
+    an answer can be read as: a file that asks for another is refused, as no pair of it could ever be compared.
     `spoken` is what a language model said in an answer, in all its parts, for a person to see; it raises `Unreadable`.
     """
 
@@ -38,4 +42,5 @@ class Protocol:
     pointed: bool = False
     grpc: bool = False
     outputs: tuple[str, ...] = ()
+    kinds: frozenset[Kind] = VALUES
     spoken: Callable[[Message], Answered] | None = None

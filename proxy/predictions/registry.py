@@ -26,6 +26,9 @@ def _found() -> dict[str, Protocol]:
     found = {protocol.name: protocol for protocol in sorted(known, key=lambda protocol: protocol.place)}
     if len(found) != len(known):
         raise RuntimeError(f"two protocols have one name: {sorted(protocol.name for protocol in known)}")
+    if len({protocol.place for protocol in known}) != len(known):
+        places = sorted((protocol.place, protocol.name) for protocol in known)
+        raise RuntimeError(f"two protocols have one place: {places}")
     return found
 
 

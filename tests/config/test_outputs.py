@@ -39,3 +39,20 @@ def test_every_output_of_a_language_model_may_be_named_and_those_of_other_protoc
     assert ("anthropic", "tool_calls") in asked
     for protocol, output in [*asked, ("v2", "txt"), ("tensorflow", "tool_call"), ("auto", "txt")]:
         parse(_predicted(f"prediction: {{protocol: {protocol}, output: {output}}}"), "my.yaml")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "kind"), [("openai", "probabilities"), ("anthropic", "vector"), ("v2", "calls"), ("json", "calls")]
+)
+def test_a_kind_that_no_answer_of_the_protocol_is_of_is_a_mistake(protocol: str, kind: str) -> None:
+    text = _predicted(f"prediction: {{protocol: {protocol}, kind: {kind}}}")
+    said = mistakes(text)["routes[0].prediction.kind"]
+    assert said.startswith(f"`protocol: {protocol}` has no predictions of kind `{kind}` (it has label, score, number, ")
+
+
+def test_every_kind_that_a_protocol_has_may_be_asked_for() -> None:
+    for protocol in PROTOCOLS.values():
+        for kind in protocol.kinds:
+            rollout = "shadow: 100%\n        guards: {max_extra_errors: 1%}"
+            text = (PLAIN % rollout).replace("protocol: v2, kind: label", f"protocol: {protocol.name}, kind: {kind}")
+            parse(text, "my.yaml")

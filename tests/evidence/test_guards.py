@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import ast
 import re
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from proxy.config.effort import pairs_to_pass
 from proxy.evidence.families.rule import Context
+from proxy.evidence.input.batch import Batch
+from proxy.evidence.input.reference import Reference
+from proxy.evidence.rules import registry
 from proxy.evidence.rules.registry import GUARDS
 from proxy.model import Guard, Kind, PredictionSpec
 from tests.fixtures import package_with
@@ -53,6 +59,8 @@ def test_it_fails_and_passes_in_words(said: dict[str, Any]) -> None:
     verdict, reason = said["pass"]
     assert verdict == "pass"
     assert reason.startswith("slow pairs now 0 % (")
+    assert said["broken"].startswith("slow pairs now 20 % (")
+    assert "failed answers count as the worst" in said["broken"]
     assert said["nothing"].endswith("no pair has been timed yet")
     assert said["loaded"]
 
@@ -121,5 +129,51 @@ def test_each_is_whole(name: str) -> None:
     assert known.scale.apart(known.scale.limit(0.25, relative), relative) == pytest.approx(0.25, abs=0.06)
 
 
-def test_two_guards_cannot_have_one_name_or_one_place() -> None:
-    assert len({known.place for known in GUARDS.values()}) == len(GUARDS)
+@pytest.mark.parametrize("name", [name for name, known in GUARDS.items() if known.compares])
+def test_a_candidate_that_fails_counts_against_each_that_compares(name: str) -> None:
+    kind = Kind.SCORE if Kind.SCORE in (GUARDS[name].kinds or ()) else Kind.TEXT
+    learned = Reference(0.5, 1.0, (0.5,), (0.25, 0.5), 0.5)
+    rule = GUARDS[name].rule(Guard(name, 0.1), Context(kind, PredictionSpec(kind=kind), learned))
+    batch = all_failed(4, rule.measures)
+    assert batch.worst.tolist() == [0, 1, 2, 3]
+    who, where = rule.place(batch, 7)
+    assert set(who.tolist()) == {0, 1, 2, 3}, "`place` leaves `batch.worst` out"
+    assert ((where >= 0) & (where < rule.width)).all()
+
+
+def all_failed(n: int, measures: tuple[str, ...]) -> Batch:
+    """Pairs of which live answered and the candidate failed."""
+    yes, no, second = np.ones(n, bool), np.zeros(n, bool), np.full(n, 0.01)
+    columns = {name: np.full(n, np.nan) for name in measures}
+    times = (second, np.full(n, np.inf), second, np.full(n, np.inf), second, second)
+    return Batch(np.arange(n, dtype=np.uint64), yes, no, yes, yes, no, no, *times, np.full(n, -1), columns)
+
+
+def test_two_guards_cannot_have_one_name_or_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = next(iter(GUARDS.values()))
+    for twin, what in ((replace(first, name="twin"), "place"), (replace(first, place=1), "name")):
+        found = SimpleNamespace(GUARDS=(first, twin))
+
+        def imported(name: str, found: Any = found) -> Any:
+            return found if name.endswith(".ks") else SimpleNamespace()
+
+        monkeypatch.setattr(registry, "import_module", imported)
+        with pytest.raises(RuntimeError, match=f"two guards have one {what}"):
+            registry._found()
+
+
+def test_the_page_of_statistics_says_how_each_is_proven() -> None:
+    page = (ROOT / "docs/statistics.md").read_text("utf-8")
+    table = re.search(r"\| guard \| counts \| e-process .*?\n\n", page, re.S)
+    assert table is not None
+    first = "".join(line.split("|")[1] for line in table[0].strip().splitlines())
+    assert set(re.findall(r"`(\w+)", first)) == set(GUARDS)
+
+
+def test_the_page_of_language_models_names_what_judges_their_answers() -> None:
+    """What a judge or embeddings say of texts, and what an answer costs."""
+    page = (ROOT / "docs/llm.md").read_text("utf-8")
+    table = page[page.index("## 3. What to compare") : page.index("## 4.")]
+    named = set(re.findall(r"`((?:max|min|time|p99)_\w+)`", table))
+    assert named < set(GUARDS)
+    assert {name for name, known in GUARDS.items() if known.judged or known.embeds or known.priced} <= named

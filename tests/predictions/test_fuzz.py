@@ -9,6 +9,8 @@ from __future__ import annotations
 import copy
 import math
 import time
+from contextlib import suppress
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,10 @@ from proxy.evidence import Evidence
 from proxy.model import Arm, Guard, Kind, Outcome, Pair, PredictionSpec, Reading
 from proxy.model.reasons import PREDICTION_WORDS, REASONS, Reason
 from proxy.predictions import booking, read_pair
-from proxy.predictions.registry import AUTO, PROTOCOLS
+from proxy.predictions.message import Message
+from proxy.predictions.protocol import unasked
+from proxy.predictions.registry import AUTO, PROTOCOLS, recognised
+from proxy.predictions.unreadable import Unreadable
 from tests.evidence.streams import make_plan
 
 GOLDEN = [path.read_bytes() for path in sorted((Path(__file__).parents[1] / "golden").rglob("*")) if path.is_file()]
@@ -36,10 +41,15 @@ DOCUMENTS: list[Any] = [
                   "finish_reason": "stop", "logprobs": {"content": [{"logprob": -0.5}]}}],
      "usage": {"completion_tokens": 3}},
     {"data": [{"index": 0, "embedding": [0.1, 0.2]}, {"index": 1, "embedding": "AACAPwAAAEA="}]},
+    {"content": [{"type": "text", "text": "Hi"}, {"type": "tool_use", "id": "t", "name": "f", "input": {"a": [1]}}],
+     "stop_reason": "tool_use", "usage": {"output_tokens": 3}},
     {"output": [{"type": "message", "content": [{"type": "output_text", "text": "Hi"}]}], "status": "completed"},
     {"y": {"a": [0.5, {"b": 1}]}},
 ]  # fmt: skip
-TARGETS = ("/v2/models/m/infer", "/v1/models/m:predict", "/invocations", "/predictions/m", "/v1/chat/completions", "/x")
+TARGETS = (
+    "/v2/models/m/infer", "/v1/models/m:predict", "/invocations", "/predictions/m", "/v1/chat/completions",
+    "/v1/messages", "/x",
+)  # fmt: skip
 TYPES = ("application/json", "text/csv", "text/event-stream", "application/jsonlines", "application/octet-stream", "")
 CODINGS = ("", "gzip", "deflate", "br", "zstd", "x", "gzip, gzip", "identity")
 
@@ -120,6 +130,14 @@ def outcomes(draw: st.DrawFn) -> Outcome:
 def pair_of(live: Outcome, candidate: Outcome, target: str = "/x", request: bytes = b"{}") -> Pair:
     head = f"POST {target} HTTP/1.1\r\nhost: a\r\n\r\n".encode()
     return Pair("t", 0, "w", 0, "r", 0.0, Arm.LIVE, head, request, live, candidate, again=live)
+
+
+def test_auto_finds_each_protocol_among_what_is_tried() -> None:
+    found = set()
+    for target, document in product(TARGETS, DOCUMENTS):
+        with suppress(Unreadable):
+            found.add(recognised(target, Message(b"", written(document))).name)
+    assert found == {protocol.name for protocol in PROTOCOLS.values() if protocol.recognise is not unasked}
 
 
 def checked(spec: PredictionSpec, pair: Pair) -> Reading:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from proxy.model import Kind, Outcome, PredictionSpec, Reading
 from proxy.model.reasons import Reason
 from proxy.predictions import read_pair
+from proxy.predictions.registry import PROTOCOLS
 from tests.predictions.messages import framed, raw_answer, typed_answer
 from tests.predictions.pairs import answer, head_of, pair
 
@@ -51,6 +52,7 @@ JSON_FORMS: dict[str, tuple[PredictionSpec, Any]] = {
     "jmespath": (PredictionSpec("json", Kind.LABEL, jmespath="items[0].id"), form('{"items": [{"id": N, "s": X}]}')),
     "ranking": (PredictionSpec("json", Kind.RANKING, pointer="/ids"), form('{"ids": [1, N], "s": [X]}')),
     "tensorflow": (PredictionSpec("tensorflow", Kind.LABEL, "k"), form('{"predictions": [{"k": N, "s": X}]}')),
+    "kserve": (PredictionSpec("kserve-v1", Kind.LABEL, "k"), form('{"predictions": [{"k": N, "s": X}]}')),
     "classify": (PredictionSpec("tensorflow", Kind.LABEL), form('{"results": [[[N, 0.5], [3, 0.1]]], "s": X}')),
     "mlflow": (PredictionSpec("mlflow", Kind.LABEL), form('{"predictions": [N], "s": X}')),
     "records": (PredictionSpec("sagemaker", Kind.LABEL, "k"), form('{"predictions": [{"k": N, "s": X}]}')),
@@ -60,6 +62,10 @@ JSON_FORMS: dict[str, tuple[PredictionSpec, Any]] = {
         PredictionSpec("openai", Kind.TEXT, "tool_calls"),
         lambda number, beside: answer({"choices": [{"message": {"tool_calls": [{"function": {
             "name": "f", "arguments": f'{{"id": {number}, "x": {beside}}}'}}]}}]}),
+    ),
+    "tool use": (
+        PredictionSpec("anthropic", Kind.TEXT, "tool_calls"),
+        form('{"content": [{"type": "tool_use", "id": "t", "name": "f", "input": {"id": N, "x": X}}]}'),
     ),
 }  # fmt: skip
 
@@ -78,8 +84,13 @@ def compared(spec: PredictionSpec, live: Outcome, candidate: Outcome) -> bool:
 @given(one=BIG, other=BIG, beside=st.sampled_from(["0.5", "NaN", "Infinity", "123456789012345678901"]))
 def test_two_arms_agree_when_they_wrote_the_same_number(name: str, one: int, other: int, beside: str) -> None:
     spec, write = JSON_FORMS[name]
-    assert compared(spec, write(one, beside), write(other, "0.5" if name != "tool call" else beside)) == (one == other)
-    assert compared(spec, write(one, beside), write(one, "0.25" if name != "tool call" else beside))
+    called = name.startswith("tool ")  # what stands beside the number is compared too
+    assert compared(spec, write(one, beside), write(other, beside if called else "0.5")) == (one == other)
+    assert compared(spec, write(one, beside), write(one, beside if called else "0.25"))
+
+
+def test_every_protocol_writes_whole_numbers() -> None:
+    assert {spec.protocol for spec, _ in JSON_FORMS.values()} == set(PROTOCOLS)
 
 
 @given(one=BIG, other=BIG)

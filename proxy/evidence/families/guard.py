@@ -26,10 +26,15 @@ class Question(StrEnum):
     """What a guard answers, as the gate of `judge` and `replay` asks."""
 
     ACCURATE = "accurate"
+    """What it answers is right, or as good as what live answers."""
     COMPATIBLE = "compatible"
+    """Its answers have the form that clients of live expect."""
     FAST = "fast enough"
+    """It answers in time."""
     RELIABLE = "reliable"
+    """It answers as often as live does."""
     CHEAP = "cheap enough"
+    """Its answers cost no more than the limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +93,10 @@ class GuardType:
     rule: Callable[[Guard, Context], Rule]
     effort: Effort
     kinds: frozenset[Kind] | None = None
-    compares: bool = False  # the two answers: one that cannot be read is a failed one
+    compares: bool = False  # what the two answers say: where one such is listed, no `implied` guard is in force, so its
+    # rule counts a candidate that failed, or cannot be read, as the worst (`Batch.worst`)
     default: str = ""  # as written in the file, for a rollout without `guards`
-    implied: bool = False  # the default is in force too where `guards` has none that compares answers
+    implied: bool = False  # the default is in force too where `guards` lists none that `compares`
     check: Callable[[Guard, Kind], LimitProblem | None] = nothing
     fits: Callable[[Guard, Kind], bool] = lambda _guard, _kind: True  # beside `kinds`: what a limit asks of the kind
     learns: Callable[[Guard, Kind], bool] = never  # whether it needs what live's first answers show

@@ -23,6 +23,8 @@ def _found() -> dict[str, GuardType]:
     found = {kind.name: kind for kind in sorted(kinds, key=lambda kind: (kind.place, kind.name))}
     if len(found) != len(kinds):
         raise RuntimeError(f"two guards have one name: {sorted(kind.name for kind in kinds)}")
+    if len({kind.place for kind in kinds}) != len(kinds):
+        raise RuntimeError(f"two guards have one place: {sorted((kind.place, kind.name) for kind in kinds)}")
     return found
 
 

@@ -18,7 +18,17 @@ from proxy.model.reasons import Reason
 from proxy.predictions.bounds import DEFAULT, Bounds
 from proxy.predictions.calls import ToolCall
 from proxy.predictions.json_tools import parse_json, word_for
-from proxy.predictions.language import OUTPUTS, Answered, Spoken, Tokens, answered_values, count_of, source_of, text_of
+from proxy.predictions.language import (
+    KINDS_SAID,
+    OUTPUTS,
+    Answered,
+    Spoken,
+    Tokens,
+    answered_values,
+    count_of,
+    source_of,
+    text_of,
+)
 from proxy.predictions.last_read import LastRead
 from proxy.predictions.message import Message, media_type
 from proxy.predictions.openai_stream import ended_with
@@ -179,5 +189,6 @@ PROTOCOLS = (
         recognise,
         spoken=spoken,
         outputs=SAID,
+        kinds=KINDS_SAID,
     ),
 )

@@ -19,7 +19,7 @@ import numpy as np
 from proxy.model import Kind, PredictionSpec
 from proxy.model.reasons import Reason
 from proxy.predictions.json_tools import word_for
-from proxy.predictions.language import OUTPUTS, Answered, answered_values
+from proxy.predictions.language import KINDS_SAID, OUTPUTS, Answered, answered_values
 from proxy.predictions.last_read import LastRead
 from proxy.predictions.message import Message, media_type
 from proxy.predictions.openai_answers import spoken_choice, spoken_response, tokens_of
@@ -136,5 +136,6 @@ PROTOCOLS = (
         single,
         spoken=spoken,
         outputs=OUTPUTS,
+        kinds=KINDS_SAID | {Kind.VECTOR},
     ),
 )
