@@ -8,10 +8,6 @@ The first leg whose answer is good enough *wins*: its bytes go to the client and
 wins with its first byte. A candidate's answer is held (while its weight is below 100 %), so that live can still answer
 instead: that is a fallback when it failed, a hedge when it is slow. It is held until it is complete, or goes on like a
 stream. A redirect or a refusal of the candidate's is given only when live, asked too, says the same (`http.statuses`).
-
-What is open of a request while its body is on its way, each word a flag of `Exchange`: it is *unrouted* until the body
-says which route it is of, *undrawn* until it says which arm answers, *undecided* until it is known whether it is
-sampled, *gathered* while it must be here whole before the candidate is asked, *drawn* if it is observed for drift.
 """
 
 from __future__ import annotations
@@ -198,7 +194,7 @@ class Exchange(Written):
     """The wheel's (`timers`)."""
     live_for = _NONE
     """Why live was asked in the candidate's place."""
-    overridden = False
+    overridden = False  # the client has asked for its arm: no evidence
     body_done = False
     ready = 0.0
     """When the last byte of the request came."""
