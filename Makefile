@@ -104,8 +104,8 @@ types: $(READY) ## mypy, strict
 ci: ## what continuous integration runs
 	.ci/run
 
-calibration: $(READY) ## the statistics against their targets; writes docs/calibration.md (over an hour; SHARE=0.1 of the runs: ten minutes)
-	$(BIN)/python -m tests.calibration $(SHARE)
+calibration: $(READY) ## the statistics against their targets; writes docs/calibration.md (over an hour; SHARE=0.1 of the runs: ten minutes; ONLY=max_cost: its rows)
+	$(BIN)/python -m tests.calibration $(SHARE) $(if $(ONLY),--only "$(ONLY)")
 
 $(BENCH_READY): $(READY) requirements-bench.lock
 	$(BIN)/python -m pip install -q --require-hashes --only-binary :all: -r requirements-bench.lock

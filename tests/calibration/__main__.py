@@ -1,4 +1,5 @@
-"""`python -m tests.calibration [SHARE]`: all rows, written to docs/calibration.md; exit 1 if any breaks its promise."""
+"""`python -m tests.calibration [SHARE] [--only TEXT]`: all rows, or those whose truth or guard contains a text, into
+docs/calibration.md; exit 1 if any breaks its promise."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy: its threads only spin on products this small
 
+import argparse
 import datetime
 import platform
 import sys
@@ -23,6 +25,7 @@ from tests.calibration.drifts import drift_rows
 from tests.calibration.hostile import hostiles
 from tests.calibration.judged import judged_rows
 from tests.calibration.outcomes import outcome_delays, outcome_limits, outcome_rows
+from tests.calibration.page import Line, exchanged, read, words, written
 from tests.calibration.summary import summary
 from tests.calibration.together import together_rows
 from tests.calibration.unsteady import unsteady
@@ -34,8 +37,9 @@ ENOUGH = 0.1
 
 HEAD = """# Calibration
 
-The error rates and delays of the comparator, measured. Written by `make calibration`. Every row is seeded, so another
-machine gives the same figures.
+The error rates and delays of the comparator, measured. Written by `make calibration`, single rows by
+`python -m tests.calibration --only TEXT`. Every row is seeded, so another machine gives the same figures; on which day
+it was measured, and at which part of its full number of runs, stands at its end.
 """
 
 ROWS = """## Every row
@@ -78,36 +82,41 @@ def timed(number: int, share: float) -> tuple[Row, float]:
     return every_case()[number](share), time.perf_counter() - start
 
 
-def main(share: float) -> int:
-    """Run all rows at this share of their full number of runs, two at a time where there are two cores."""
-    began, rows = time.perf_counter(), []
+def selected(text: str) -> list[int]:
+    """Numbers of the cases that may give a row with this text in it; which of them do is known when they have run."""
+    return [number for number, case in enumerate(every_case()) if text in words(case)]
+
+
+def main(share: float, only: str = "") -> int:
+    """Run these rows at this share of their full number of runs, two at a time where there are two cores."""
+    rows = []
     cores = min(2, len(os.sched_getaffinity(0)))
+    numbers = selected(only)
     with ProcessPoolExecutor(cores, get_context("fork")) as workers:
-        numbers = range(len(every_case()))
         for row, seconds in workers.map(timed, numbers, [share] * len(numbers)):
+            if only not in f"{row.truth} {row.guard}":
+                continue
             rows.append(row)
             print(f"{seconds:6.1f} s  {'ok ' if row.ok else 'NOT'}  {row}", flush=True)  # noqa: T201
-    minutes = (time.perf_counter() - began) / 60
+    if not rows:
+        print(f"no row has {only!r} in its truth or its guard")  # noqa: T201
+        return 1
     if share >= ENOUGH:
-        OUT.write_text(report(rows, minutes, cores, share))
+        today = f"{datetime.date.today()}"
+        new = [Line(row, today, f"{share:.0%}") for row in rows]
+        OUT.write_text(report(exchanged(read(OUT.read_text()), new) if only else new))
     return 0 if all(row.ok for row in rows) else 1
 
 
-def report(rows: list[Row], minutes: float, cores: int = 1, share: float = 1.0) -> str:
-    """The table in Markdown."""
-    machine = (
-        f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}"
-    )
-    of = "" if share == 1.0 else f", {share:.0%} of the full number of runs"
-    where = "one core" if cores == 1 else f"{cores} cores"
-    lines = [HEAD, f"{datetime.date.today()}, {machine}, {minutes:.1f} minutes in one piece on {where}{of}.\n"]
-    lines += [summary(rows), ROWS, "| truth | guard | target | alone | default | |", "|---|---|---|---|---|---|"]
-    lines += [
-        f"| {r.truth} | `{r.guard}` | {r.target} | {r.measured} | {r.default} | {'kept' if r.ok else '**missed**'} |"
-        for r in rows
-    ]
-    return "\n".join(lines) + "\n"
+def report(lines: list[Line]) -> str:
+    """The page in Markdown."""
+    machine = f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}."
+    return "\n".join([HEAD, f"{machine}\n", summary([line.row for line in lines]), ROWS, written(lines)])
 
 
 if __name__ == "__main__":
-    sys.exit(main(float(sys.argv[1]) if len(sys.argv) > 1 else 1.0))
+    options = argparse.ArgumentParser("tests.calibration", description=__doc__)
+    options.add_argument("share", nargs="?", type=float, default=1.0, help="of the full number of runs")
+    options.add_argument("--only", default="", metavar="TEXT", help="rows whose truth or guard contains it")
+    given = options.parse_args()
+    sys.exit(main(given.share, given.only))

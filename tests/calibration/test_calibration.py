@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.calibration.__main__ import every_case, report
+from tests.calibration.__main__ import OUT, every_case, report, selected
 from tests.calibration.by_blocks import blocks
 from tests.calibration.cases import DEFAULTS, Case, Row, delays, harmlesses, limits, pooled, stalls
 from tests.calibration.costs import cost_delays, cost_limits, cost_rows
@@ -21,6 +21,7 @@ from tests.calibration.judged import judged_rows
 from tests.calibration.outcome_peers import duels
 from tests.calibration.outcome_peers import fought as outcome_duels
 from tests.calibration.outcomes import outcome_delays, outcome_limits, outcome_rows
+from tests.calibration.page import Line, exchanged, read, words, written
 from tests.calibration.summary import summary
 from tests.calibration.together import together_rows
 from tests.calibration.truths import everything
@@ -32,6 +33,7 @@ from tests.calibration.whole import wholes
 def test_at_the_limit(case: Case) -> None:
     row = case(0.01)
     assert row.ok, row
+    assert row.guard in words(case), "`--only` finds it by its guard"
 
 
 DIFFICULT = [*wholes(), *harmlesses(), stalls, *blocks(), *hostiles(), *unsteady(), *together_rows(), *cost_rows()]
@@ -95,10 +97,37 @@ def test_every_row(case: Case) -> None:
     assert row.ok, row
 
 
+def lines(*rows: Row) -> list[Line]:
+    return [Line(row, "2026-12-01", "100%") for row in rows]
+
+
 def test_the_table_names_what_was_missed() -> None:
-    text = report([Row("t", "g", "1", "2", "3", True), Row("u", "h", "4", "5", "6", False)], 1.0)
-    assert "| t | `g` | 1 | 2 | 3 | kept |" in text
-    assert "| u | `h` | 4 | 5 | 6 | **missed** |" in text
+    text = report(lines(Row("t", "g", "1", "2", "3", True), Row("u", "h", "4", "5 of 60 runs", "6", False)))
+    assert "| t | `g` | 1 | 2 | 3 | kept | 2026-12-01 |  | 100% |" in text
+    assert "| u | `h` | 4 | 5 of 60 runs | 6 | **missed** | 2026-12-01 | 60 | 100% |" in text
+
+
+def test_rows_that_are_measured_anew_take_the_place_of_those_about_the_same() -> None:
+    old = lines(*(Row(truth, "g", "", "", "", True) for truth in "tuv"))
+    new = [Line(Row(truth, "g", "", "9 runs", "", False), "2026-12-02", "10%") for truth in "uw"]
+    assert exchanged(old, new) == [old[0], new[0], old[2], new[1]]
+    assert read(written(exchanged(old, new))) == exchanged(old, new)
+
+
+def test_the_page_is_what_its_own_lines_give() -> None:
+    page = OUT.read_text()
+    found = read(page)
+    assert len(found) > 170
+    assert page.endswith(written(found))
+    assert summary([line.row for line in found]) in page
+
+
+@pytest.mark.parametrize(
+    "text", ["max_disagreement", "max_cost", "min_win_rate", "max_outcome_drop", "p99_latency", "drift", "anchors"]
+)
+def test_the_rows_of_a_text_are_among_those_that_are_run_for_it(text: str) -> None:
+    wanted = [line for line in read(OUT.read_text()) if text in f"{line.row.truth} {line.row.guard}"]
+    assert len(every_case()) > len(selected(text)) >= len({line.key for line in wanted}) > 0
 
 
 def test_the_summary_counts_every_row_and_says_which_promise_is_missed() -> None:
@@ -121,7 +150,7 @@ def test_the_summary_counts_every_row_and_says_which_promise_is_missed() -> None
     assert "the worst of 2 rows 3.00% | **1 missed** |" in text
     assert "passes | ≤ 5% of trials | 4.00% of 100 runs; the worst of 1 rows 4.00% | kept |" in text
     assert "| independent requests | delays and the rest are as said below | all | 1 of 1 rows | kept |" in text
-    assert report(rows, 1.0).index("## Summary") < report(rows, 1.0).index("## Every row")
+    assert report(lines(*rows)).index("## Summary") < report(lines(*rows)).index("## Every row")
 
 
 def test_judging_all_looks_at_once_is_what_the_tally_says_look_by_look() -> None:
