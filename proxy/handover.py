@@ -180,6 +180,17 @@ def take() -> Handover | None:
     return left
 
 
+async def what_it_wrote(process: asyncio.subprocess.Process, seconds: float) -> tuple[bytes, bytes]:
+    """Output and errors of a process when it has ended. It never outlives the wait: it is killed, and waited for, when
+    it takes longer (`TimeoutError`) or when the caller is cancelled."""
+    try:
+        return await asyncio.wait_for(process.communicate(), seconds)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
 async def preflight(path: Path, now: Mapping[str, Any]) -> str:
     """Why the code that is installed now cannot go on where this one is (`now` being its `fixed`); empty if it can."""
     process = await asyncio.create_subprocess_exec(
@@ -190,10 +201,8 @@ async def preflight(path: Path, now: Mapping[str, Any]) -> str:
         env={**os.environ, "PYTHONPATH": PACKAGE_PARENT},
     )
     try:
-        out, errors = await asyncio.wait_for(process.communicate(), PREFLIGHT)
+        out, errors = await what_it_wrote(process, PREFLIGHT)
     except TimeoutError:
-        process.kill()
-        await process.wait()
         return f"the new version has not read the configuration within {PREFLIGHT:g} s"
     if process.returncode:
         return errors.decode("utf-8", "replace").strip()[-2000:]

@@ -18,7 +18,7 @@ from proxy.children import ENVIRONMENT, Child
 from proxy.config_file import ConfigRead
 from proxy.config_watch import Changes
 from proxy.errors import ConfigError, UnderstudyError
-from proxy.handover import PACKAGE_PARENT, needs_restart
+from proxy.handover import PACKAGE_PARENT, needs_restart, what_it_wrote
 
 log = logging.getLogger("understudy.supervisor")
 
@@ -53,12 +53,9 @@ async def read_again(path: Path) -> ConfigRead:
         *command["args"], stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=command["env"]
     )
     try:
-        out, errors = await asyncio.wait_for(process.communicate(), READING)
+        out, errors = await what_it_wrote(process, READING)
     except TimeoutError:
         raise _too_slow() from None
-    finally:
-        if process.returncode is None:
-            process.kill()
     return _answer(await process.wait(), out, errors)
 
 

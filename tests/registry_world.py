@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from aiohttp import web
 
 from tests.e2e.harness import route
 
+log = logging.getLogger(__name__)
 STAGES = [{"shadow": "100%", "min_pairs": 100}, {"canary": "20%", "min_pairs": 100}]
 NAME = "r/next"
 
@@ -56,23 +58,27 @@ async def load(url: str, rate: float = 150.0) -> AsyncIterator[Counter[int]]:
             async with session.post(f"{url}/r/infer", json={"inputs": [tensor]}) as answer:
                 await answer.read()
                 seen[answer.status] += 1
-        except (aiohttp.ClientError, TimeoutError, OSError):
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            log.warning("request %d was not answered: %r", number, error)
             seen[0] += 1
 
     async def send() -> None:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
-            while True:
-                task = asyncio.create_task(ask(session, next(numbers)))
-                under_way.add(task)
-                task.add_done_callback(under_way.discard)
-                await asyncio.sleep(1 / rate)
+            try:
+                while True:
+                    task = asyncio.create_task(ask(session, next(numbers)))
+                    under_way.add(task)
+                    task.add_done_callback(under_way.discard)
+                    await asyncio.sleep(1 / rate)
+            finally:  # before the session closes, which would break them off
+                await asyncio.gather(*under_way)
 
     sending = asyncio.create_task(send())
     try:
         yield seen
     finally:
         sending.cancel()
-        await asyncio.gather(sending, *under_way, return_exceptions=True)
+        await asyncio.gather(sending, return_exceptions=True)
 
 
 def config(models: str, admin_port: int, registry: dict[str, Any], **upstream: Any) -> dict[str, Any]:

@@ -3,6 +3,10 @@ then nothing is tried again."""
 
 from __future__ import annotations
 
+import asyncio
+import signal
+import sys
+from asyncio.subprocess import PIPE
 from pathlib import Path
 
 import pytest
@@ -10,6 +14,7 @@ import pytest
 from proxy.config_file import ConfigRead
 from proxy.config_reader import read_file
 from proxy.errors import ConfigError, UnderstudyError
+from proxy.handover import what_it_wrote
 from proxy.reloading import ConfigInForce, read_again, read_first
 
 MAIN = "upstreams: {m: {url: 'http://127.0.0.1:1'}}\ndefault: {live: m}\n"
@@ -141,3 +146,18 @@ async def test_a_file_that_cannot_be_read_is_told_in_words(tmp_path: Path, monke
         await read_again(tmp_path / "latin.yaml")
     with pytest.raises(UnderstudyError, match=r"not read within 0\.001 s"):
         read_first(tmp_path / "latin.yaml")
+
+
+async def test_a_process_that_reads_does_not_outlive_its_caller() -> None:
+    """One that took too long was killed and not waited for: its end was told to a loop that had closed."""
+    for seconds in (0.001, 60.0):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", "import signal; signal.pause()", stdout=PIPE, stderr=PIPE
+        )
+        waiting = asyncio.create_task(what_it_wrote(process, seconds))
+        if seconds > 1:
+            await asyncio.sleep(0)
+            waiting.cancel()
+        with pytest.raises(asyncio.CancelledError if seconds > 1 else TimeoutError):
+            await waiting
+        assert process.returncode == -signal.SIGKILL
