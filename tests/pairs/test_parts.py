@@ -6,8 +6,6 @@ from __future__ import annotations
 import re
 from dataclasses import fields
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -16,17 +14,11 @@ from proxy.model.reasons import REASONS
 from proxy.pairs.ledger import PairLedger, WorkerLedger
 from proxy.predictions.reading import booking
 from proxy.request import machine
-from proxy.request.rollouts import Trial
+from tests.worker.test_publisher import trial
 
 ROOT = Path(__file__).resolve().parents[2]
 CONSOLE = (ROOT / "proxy/controller/console/widgets.js").read_text("utf-8")
 WATCHED = [*(ROOT / "config/prometheus").glob("*.yml"), *(ROOT / "config/grafana").glob("*.json")]
-
-
-def trial() -> Trial:
-    """A trial as far as its books go."""
-    settings: Any = SimpleNamespace(route="r", version="", counts_users=False)
-    return Trial(settings, pool=SimpleNamespace(name="v2"))  # type: ignore[arg-type]
 
 
 def test_what_is_booked_is_a_part_and_the_rest_is_reported() -> None:
@@ -41,7 +33,7 @@ def test_a_sample_ends_as_a_part_that_workers_report() -> None:
 
 
 @pytest.mark.parametrize("part", DROPPED)
-def test_a_worker_reports_it_and_the_ledger_shows_it(part: str) -> None:
+async def test_a_worker_reports_it_and_the_ledger_shows_it(part: str) -> None:
     one, ledger = trial(), PairLedger()
     one.settle_dropped(one.begin(), part)
     account = ledger.account("w")
