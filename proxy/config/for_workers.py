@@ -11,7 +11,6 @@ from proxy.config.tree import Config
 from proxy.evidence.rules.registry import GUARDS
 from proxy.fields.hash_key import HashKey
 from proxy.fields.set_json import rules
-from proxy.model import Plan
 from proxy.model.worker_config import (
     DEFAULT_ROUTE,
     DataPortSpec,
@@ -138,13 +137,5 @@ def _rollout(config: Config, route: RouteConfig, rollout: RolloutConfig) -> Roll
         mirror.noise_floor,
         mirror.max_pairs_per_second == "auto",
         any(GUARDS[guard.name].by_users for guard in plan.guards),
-        rollout.record is not None or _reads_requests(plan),
+        rollout.record is not None or plan.reads_requests,
     )
-
-
-def _reads_requests(plan: Plan) -> bool:
-    """Whether anything of a request's body is looked at but for its hash: a field of it, what is asked in it, by a
-    judge, or which form of an answer it asks for (`predictions.classification`)."""
-    if plan.segments is not None and plan.segments.request_field and not plan.segments.header:
-        return True
-    return any(spec.ignore or spec.judge or spec.protocol in ("auto", "v2") for spec in plan.aspects)

@@ -123,12 +123,12 @@ class EffectExecutor:
         return None
 
     def table(self) -> Table:
-        """The present routing table. Who has gone stays in it until that is saved: if this controller dies before,
-        the next one must find the decrease in what workers hold."""
+        """The present routing table. Who has gone stays until that is saved: the next controller must find it there."""
         gone = [turns[-1].trial for name, turns in self._unsaved.items() if turns and name not in self._trials]
         present = (*self._trials.values(), *gone)
         lanes = tuple(t.told() for t in present if t.lane.state is not State.COMPLETED)
-        return Table(self.number, lanes, self.secret, self.term.number, self.versions)
+        read = tuple(t.plan.trial for t in present if t.plan.reads_requests)
+        return Table(self.number, lanes, self.secret, self.term.number, self.versions, read)
 
     @property
     def unsaved(self) -> list[str]:

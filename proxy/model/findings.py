@@ -129,6 +129,8 @@ class Table:
     `secret` (hex) keys the salts by which requests are put on arms and into samples. It is the store's, so the split is
     the same in every worker and after every restart. `term` is that of the leader who made it; 0 where one controller
     has a store of its own. `versions` are those of the upstreams that a registry names them of, which no file says.
+    `whole_requests` names the trials whose requests the controller reads, whatever a reload of the file says since they
+    began. (Not in `Lane`: an older worker refuses a line with a word that it does not know.)
     """
 
     number: int
@@ -136,6 +138,7 @@ class Table:
     secret: str = ""
     term: int = 0
     versions: dict[str, str] = field(default_factory=dict)
+    whole_requests: tuple[str, ...] = ()
 
     @property
     def again(self) -> dict[str, int]:

@@ -199,6 +199,14 @@ class Plan:
         return next((spec for spec in self.aspects if spec.name == guard.aspect), self.aspects[0])
 
     @property
+    def reads_requests(self) -> bool:
+        """Whether anything of a request's body is looked at but for its hash: a field of it, what is asked in it, by a
+        judge, or which form of an answer it asks for (`predictions.classification`)."""
+        if self.segments is not None and self.segments.request_field and not self.segments.header:
+            return True
+        return any(spec.ignore or spec.judge or spec.protocol in ("auto", "v2") for spec in self.aspects)
+
+    @property
     def trial(self) -> str:
         """Name of the trial: what is tried, and which try it is."""
         return trial_name(self.tried, self.again)

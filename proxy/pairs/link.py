@@ -35,9 +35,9 @@ Payloads in JSON
   "request_log": {sink: n dropped}, "refused_tables": n of a former leader, "paced": [n offered, n due, n spared]}`;
   code is three digits or a reason word; what is paced, `rollout.pair_budget.Strain` says.
 - REQUESTS `{"request_log": [[…]]}`: what became of requests, for traces and the access log (`pairs.request_log`).
-- TABLE `{"number", "lanes", "secret", "term"}`, sent again under the same number when only what budgets afford has
-  changed; ACK `{"number", "term"}`. Where there is no `term` it is 0. One that is older than what a worker holds
-  (`Table.is_older_than`) is neither taken nor acknowledged.
+- TABLE `{"number", "lanes", "secret", "term", "versions", "whole_requests"}`, sent again under the same number when
+  only what budgets afford has changed; ACK `{"number", "term"}`. Where there is no `term` it is 0. One that is older
+  than what a worker holds (`Table.is_older_than`) is neither taken nor acknowledged.
 - ALIVE has no payload: whoever sends it, at least once a second, has an event loop that turns.
 - CONFIG to the controller `{"generation", "text", "source", "directory", "included": [[name, text]], "hash"}`: the
   files as the supervisor validated them, what the main one is called and where relative paths start; to a worker
@@ -392,6 +392,7 @@ def table_from(value: Any) -> Table:
     try:
         lanes = tuple(Lane(**{**lane, "state": State(lane["state"])}) for lane in value["lanes"])
         versions = {str(name): str(version) for name, version in value.get("versions", {}).items()}
-        return Table(int(value["number"]), lanes, str(value["secret"]), int(value.get("term", 0)), versions)
+        whole = tuple([str(trial) for trial in value.get("whole_requests", ())])
+        return Table(int(value["number"]), lanes, str(value["secret"]), int(value.get("term", 0)), versions, whole)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise LinkError(f"not a routing table: {error!r}") from None

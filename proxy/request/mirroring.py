@@ -206,7 +206,7 @@ def _publish(exchange: Exchange, one: Sample, live: Captured, candidate: Capture
     flags = SLOT
     if exchange.trial is one.trial:
         flags |= CANDIDATE_SERVED | (HEDGED if exchange.hedged else 0) | (FELL_BACK if exchange.fell_back else 0)
-    if len(body) > _MUCH and not one.trial.settings.whole_requests and exchange.request.body_form() != CODED:
+    if len(body) > _MUCH and not one.trial.whole_requests and exchange.request.body_form() != CODED:
         flags |= CUT
         body = cut_request(body)
     outcomes = live.outcome() + candidate.outcome()

@@ -112,6 +112,7 @@ class Trial:
     stage: int = 0
     state: State = State.SHADOW
     ready: bool = False
+    reads_requests: bool = False
     in_flight: int = 0
     memory: int = 0
     sampled: int = 0
@@ -151,9 +152,10 @@ class Trial:
         """Its legs count here from now on."""
         self.meters = meters
 
-    def apply(self, lane: Lane | None) -> None:
+    def apply(self, lane: Lane | None, *, read: bool = False) -> None:
         """Take the numbers of a routing table; without a line, or a candidate that is ready, there is no weight and no
-        sampling."""
+        sampling. `read`: the controller reads requests, whatever the file says now."""
+        self.reads_requests = read
         self.ready = self.pool.ready
         if lane is not None:
             self.weight, self.affords, self.stage, self.state = lane.weight, lane.affords, lane.stage, lane.state
@@ -175,6 +177,12 @@ class Trial:
     def free_slot(self) -> None:
         """It has ended."""
         self.in_flight -= 1
+
+    @property
+    def whole_requests(self) -> bool:
+        """Whether the controller needs all of a request's body: the file says so, or the plan by which it reads pairs,
+        which keeps the segments that its trial began with."""
+        return self.settings.whole_requests or self.reads_requests
 
     @property
     def held(self) -> bool:

@@ -155,7 +155,7 @@ class Worker:
         for one in self._in_force.compiled if some is None else some:
             for trial in one.route.trials:
                 trial.draw_with(secret)
-                trial.apply(lanes.get(trial.settings.trial))
+                trial.apply(lanes.get(trial.settings.trial), read=trial.settings.trial in self._table.whole_requests)
                 if self._lost and is_unjudged(trial):
                     trial.weight = 0
             one.route.refresh()

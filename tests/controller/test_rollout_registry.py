@@ -121,6 +121,29 @@ async def test_changed_error_rates_are_in_force_at_once_and_the_journal_holds(
     assert all(audit(entry, evidence).holds for entry, evidence in entries)
 
 
+@pytest.mark.parametrize("instead", ["", "    segments: {header: x-tenant}\n"])
+async def test_requests_are_sent_whole_as_long_as_a_trial_keeps_segments_by_a_field(
+    tmp_path: Path, instead: str
+) -> None:
+    """Whatever the file says since, and after a restart with it: long requests must not leave their segment."""
+    worker = FakeWorker(tmp_path)
+    text = config_text().replace("protocol: v2, output: y, kind: label", "protocol: tensorflow, kind: label")
+    by_field = text.replace("live: l\n", "live: l\n    segments: {request_field: /model}\n")
+    later = text.replace("live: l\n", f"live: l\n{instead}")
+    async with running(tmp_path, by_field) as first:
+        await worker.connect()
+        await worker.until(lambda: worker.lane(NAME) is not None)
+        assert await reload(first, later, tmp_path) == ""
+        trial = trial_of(first)
+        assert first.executor.table().whole_requests == (trial,)
+        assert worker.table.whole_requests == (trial,)
+        worker.disconnect()
+    async with running(tmp_path, later) as second:
+        assert second.executor.table().whole_requests == (trial_of(second),) == (trial,)
+        assert await reload(second, later.replace('version: "1"', 'version: "2"'), tmp_path) == ""
+        assert second.executor.table().whole_requests == ()
+
+
 async def test_a_trial_keeps_its_segments_and_failures_in_a_row_outlive_a_reload(
     controller: Controller, worker: FakeWorker, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -114,7 +114,13 @@ def test_a_mark_comes_back_as_it_was(trial: int, sequence: int) -> None:
 numbers = st.integers(0, 2**53)
 
 
-@given(st.builds(Table, number=numbers, lanes=st.lists(lanes, max_size=4).map(tuple), term=numbers))
+read = st.lists(st.text(max_size=9), max_size=2).map(tuple)
+tables = st.builds(
+    Table, number=numbers, lanes=st.lists(lanes, max_size=4).map(tuple), term=numbers, whole_requests=read
+)
+
+
+@given(tables)
 def test_a_table_comes_back_as_it_was(table: Table) -> None:
     assert link.decode_table(payload(link.encode_table(table))) == table
 

@@ -10,11 +10,12 @@ from dataclasses import replace
 import pytest
 
 from proxy.http.request_head import Request
+from proxy.model import Table
 from proxy.pairs.link import KEPT
 from proxy.predictions.request import body_hash
 from proxy.request.driver import RequestDriver, RequestFactory
 from proxy.request.ports import DownstreamStream, RequestContext
-from tests.worker.configs import for_worker
+from tests.worker.configs import config_frame, for_worker
 from tests.worker.rig import Call, Model, eventually, ok, read_answer, rig
 
 CONFIG = """
@@ -85,6 +86,28 @@ async def test_one_that_is_compressed_or_needed_is_whole_and_one_in_chunks_has_i
         assert (coded.request_body, coded.request_rest) == (packed, b"")
         assert (chunked.request_body, chunked.request_size) == (middle[:KEPT], len(middle))
         assert (needed.request_body, needed.request_rest) == (LONG, b"")
+        await it.settled()
+
+
+async def test_what_the_controller_still_reads_is_whole_though_the_file_does_not_ask_for_it() -> None:
+    """A reload takes the segments out of the file; the trial keeps them."""
+    by_field = CONFIG.replace(*WHOLE["by a field"])
+    models = Model(), Model()
+    async with rig(by_field, models) as it:
+        await it.lane()
+        (name,) = it.worker.trials
+        number, lanes = it.worker._table.number, it.worker._table.lanes
+        for read, told in ((name,), 1), ((), 2):
+            it.controller.send(Table(number, lanes, it.controller.secret, whole_requests=read))
+            await eventually(lambda told=told: len(it.controller.acks) == told + 2)
+            file = (CONFIG if told == 1 else CONFIG + "\n").replace("{0}", models[0].url).replace("{1}", models[1].url)
+            it.control.send(config_frame(1 + told, file))
+            await eventually(lambda told=told: len(it.replies) == told + 1)
+            assert (await it.ask(LONG))[0] == 200
+            await eventually(lambda told=told: len(it.controller.pairs) == told)
+        kept, ended = it.controller.pairs
+        assert (kept.request_body, kept.request_rest) == (LONG, b"")
+        assert ended.request_body == LONG[:KEPT]
         await it.settled()
 
 
