@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from proxy import __version__
 from proxy.config_watch import WatchedFiles
 from proxy.errors import ConfigError, Mistake
 from proxy.pairs import link
@@ -76,7 +77,8 @@ class ConfigRead:
     def dump(self) -> bytes:
         """As JSON, for the process that asked."""
         one, meant = self.watched, self.meant
-        told: dict[str, Any] = {"watched": [str(one.main), one.patterns, one.secrets, str(one.directory)]}
+        watched = [str(one.main), one.patterns, one.secrets, str(one.directory)]
+        told: dict[str, Any] = {"version": __version__, "watched": watched}
         if isinstance(meant, ConfigError):
             told |= {"source": meant.source, "mistakes": [asdict(mistake) for mistake in meant.mistakes]}
         else:
@@ -85,8 +87,11 @@ class ConfigRead:
 
     @classmethod
     def load(cls, data: bytes) -> ConfigRead:
-        """What `dump` gave."""
+        """What `dump` of this version gave; raises `ValueError` for that of another one, and this or `TypeError`,
+        `LookupError` or `AttributeError` for anything else."""
         told = orjson.loads(data)
+        if told["version"] != __version__:
+            raise ValueError(f"it is version {told['version']}, and this is {__version__}")
         main, patterns, secrets, directory = told["watched"]
         watched = WatchedFiles(Path(main), tuple(patterns), tuple(secrets), Path(directory))
         if (file := told.get("file")) is None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from proxy.answers import give, own_output
 from proxy.config import Config, build
 from proxy.config.fingerprint import fingerprint
 from proxy.config.for_workers import worker_config
@@ -70,13 +71,14 @@ def fixed(config: Config) -> dict[str, Any]:
 
 def main(path: Path, nice: int = 0) -> int:
     """Read the file for the process that asks; the exit code."""
+    output = own_output()
     os.nice(nice)
     try:
         read = read_file(path)
     except (OSError, UnicodeDecodeError) as error:
         print(error, file=sys.stderr)  # noqa: T201 - the supervisor reads it
         return 2
-    sys.stdout.buffer.write(read.dump())
+    give(output, read.dump())
     return 0
 
 

@@ -13,12 +13,16 @@ Invariants
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from proxy import logs
 from proxy.file_patterns import matches
+
+log = logging.getLogger("understudy.supervisor")
 
 PAUSE = 1.0
 """Seconds between two looks at whether there is anything to be looked at."""
@@ -82,5 +86,8 @@ async def watch(
     while True:
         pause = every()
         await asyncio.sleep(PAUSE if pause is None else pause)
-        if pause is not None and changes.look(await asyncio.to_thread(files().signature)):
-            await reload()
+        try:
+            if pause is not None and changes.look(await asyncio.to_thread(files().signature)):
+                await reload()
+        except Exception:  # the next look may see more
+            logs.unexpected(log, "config.watch_broke")

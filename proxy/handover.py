@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from proxy import logs
+from proxy.answers import last_line
 from proxy.children import Child
 from proxy.pairs import link
 from proxy.pairs.channel import Channel
@@ -206,7 +207,11 @@ async def preflight(path: Path, now: Mapping[str, Any]) -> str:
         return f"the new version has not read the configuration within {PREFLIGHT:g} s"
     if process.returncode:
         return errors.decode("utf-8", "replace").strip()[-2000:]
-    changed = needs_restart(json.loads(json.dumps(now)), json.loads(out))
+    try:
+        after = dict(json.loads(last_line(out)))
+    except (ValueError, TypeError) as error:
+        return f"the new version gave another answer than was expected: {error!r}"
+    changed = needs_restart(json.loads(json.dumps(now)), after)
     return f"{' and '.join(changed)} needs a restart" if changed else ""
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from proxy import supervisor  # noqa: F401 - the whole program must import, or this version would not start
+from proxy.answers import give, own_output
 from proxy.config import load
 from proxy.config_reader import fixed
 from proxy.errors import ConfigError
@@ -15,12 +16,13 @@ from proxy.errors import ConfigError
 
 def main(path: Path) -> int:
     """Read the file as a supervisor does; the exit code."""
+    output = own_output()
     try:
         config = load(path)
     except (ConfigError, OSError, UnicodeDecodeError) as error:
         print(error, file=sys.stderr)  # noqa: T201 - the supervisor reads it
         return 2
-    print(json.dumps(fixed(config)))  # noqa: T201 - the supervisor reads it
+    give(output, json.dumps(fixed(config)).encode())
     return 0
 
 

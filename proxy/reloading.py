@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from proxy import logs
+from proxy.answers import last_line
 from proxy.children import ENVIRONMENT, Child
-from proxy.config_file import ConfigRead
+from proxy.config_file import ConfigFile, ConfigRead
 from proxy.config_watch import Changes
 from proxy.errors import ConfigError, UnderstudyError
 from proxy.handover import PACKAGE_PARENT, needs_restart, what_it_wrote
@@ -27,6 +28,8 @@ READING = 60.0
 """Seconds that the files may take to be read; hundreds of routes take a good half second."""
 BEHIND = 5
 """How nice that is while there are clients, like the controller: it is to take no core from the workers."""
+UNREADABLE = 2
+"""Exit code of the process that reads them when there is nothing to be read; it says why on standard error."""
 Read = Callable[[Path], Awaitable[ConfigRead]]
 """Read the files; raises `UnderstudyError` where there is nothing to be read."""
 
@@ -66,8 +69,17 @@ def _too_slow() -> UnderstudyError:
 def _answer(code: int, out: bytes, errors: bytes) -> ConfigRead:
     if code:
         said = errors.decode("utf-8", "replace").strip()[-2000:]
-        raise UnderstudyError(said or f"the process that reads the configuration ended with {code}")
-    return ConfigRead.load(out)
+        if code == UNREADABLE and said:
+            raise UnderstudyError(said)
+        why = said.rpartition("\n")[2]  # of a traceback, the error
+        raise UnderstudyError(f"the process that reads the configuration ended with {code}{why and f': {why}'}")
+    try:
+        return ConfigRead.load(last_line(out))
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise UnderstudyError(
+            f"the process that reads the configuration gave another answer than was expected ({error!r}): another "
+            "version may have been installed, which SIGUSR2 or a restart puts in this one's place"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +135,11 @@ class ConfigInForce:
         """Read the files again and hand them to these processes, one after the other; what stands in the way in words,
         empty when it is done."""
         async with self.lock:
-            error = await self._try(children)
+            try:
+                error = await self._try(children)
+            except Exception as bug:  # whoever asked is answered, and the next one is read as ever
+                logs.unexpected(log, "config.reload_broke")
+                error = f"the reload broke: {bug!r}"
             if error:
                 self._refusal = Refusal(error, time.time(), by)
             else:
@@ -147,16 +163,26 @@ class ConfigInForce:
         changed = needs_restart(self.file.tree.fixed, file.tree.fixed)
         if changed:
             return f"{' and '.join(changed)} needs a restart"
+        return await self._hand_out(file, children)
+
+    async def _hand_out(self, file: ConfigFile, children: Sequence[Child]) -> str:
         before, self.file = self.file, file
         self.generation += 1
         told: list[Child] = []
         for child in children:
             told.append(child)
-            refusal = await child.apply(self.frame(child), self.generation)
+            refusal = await self._apply(child)
             if refusal:
                 self.file = before
                 self.generation += 1
                 for one in told:
-                    await one.apply(self.frame(one), self.generation)
+                    await self._apply(one)
                 return f"{child.name}: {refusal}"
         return ""
+
+    async def _apply(self, child: Child) -> str:
+        try:
+            return await child.apply(self.frame(child), self.generation)
+        except Exception as bug:  # the others are to have the same as this one all the same
+            logs.unexpected(log, "config.apply_broke", name=child.name)
+            return repr(bug)

@@ -154,7 +154,7 @@ class Supervisor:
         child.started, child.control = time.time(), ours
         loop = asyncio.get_running_loop()
         _, child.channel = await loop.create_connection(
-            lambda: Channel(lambda _, kind, payload: self._heard(child, kind, payload)), sock=ours
+            lambda: Channel(lambda *heard: self._heard(child, *heard)), sock=ours
         )
         child.send(self._in_force.frame(child))
         if self._draining:  # all were told before this one could hear
@@ -164,10 +164,10 @@ class Supervisor:
     def _drain_frame(self) -> bytes:
         return link.note(Frame.DRAIN, {"delay": self._drain_delay})
 
-    def _heard(self, child: Child, kind: Frame, payload: bytes) -> None:
+    def _heard(self, child: Child, channel: Channel, kind: Frame, payload: bytes) -> None:
         child.heard(kind, payload)
         if kind is Frame.RELOAD:
-            self._spawn(self._reload_for(child, str(link.read_note(payload).get("by", ""))))
+            self._spawn(self._reload_for(channel, link.read_note(payload)))
 
     async def _keep(self, child: Child) -> None:
         """Start the child and start it again whenever it dies, until the drain begins."""
@@ -243,10 +243,15 @@ class Supervisor:
 
     # --- reload ------------------------------------------------------------------------------------------------------
 
-    async def _reload_for(self, child: Child, by: str) -> None:
-        error = await self.reload(by)
-        result = {"ok": not error, "error": error, "generation": self._in_force.generation}
-        child.send(link.note(Frame.RESULT, result))
+    async def _reload_for(self, channel: Channel, asked: dict[str, Any]) -> None:
+        """Answer a RELOAD to the process that asked (one that takes its place has not)."""
+        try:
+            error = await self.reload(str(asked.get("by", "")))
+        except Exception as bug:
+            logs.unexpected(log, "config.reload_broke")
+            error = repr(bug)
+        result = {"number": asked.get("number"), "ok": not error, "error": error}
+        channel.send(link.note(Frame.RESULT, {**result, "generation": self._in_force.generation}))
 
     async def reload(self, by: str) -> str:
         """Read the files again and hand them to every process; what stands in the way in words, empty when it is done.
@@ -267,7 +272,11 @@ class Supervisor:
         left = Handover(self._runtime, self._listening, predecessors(self._children))
         async with self._in_force.lock:
             busy = self._before is not None or self._draining
-            problem = "not now" if busy else await handover.become_next(self._path, self._settings.fixed, left)
+            try:
+                problem = "not now" if busy else await handover.become_next(self._path, self._settings.fixed, left)
+            except Exception as bug:
+                logs.unexpected(log, "upgrade.broke")
+                problem = repr(bug)
         logs.event(log, "upgrade.refused", logging.ERROR, error=problem)
 
     async def _begin(self) -> None:

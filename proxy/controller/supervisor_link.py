@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Collection
 from typing import Any, cast
 
@@ -23,7 +24,8 @@ class SupervisorLink:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._reloads: list[asyncio.Future[tuple[bool, str]]] = []
+        self._numbers = itertools.count(1)
+        self._asked: dict[int, asyncio.Future[tuple[bool, str]]] = {}
         self.tree: dict[str, Any] = {}
         self.draining = False
 
@@ -65,18 +67,20 @@ class SupervisorLink:
     async def reload(self, by: str) -> tuple[bool, str]:
         """Have it read the files again, for `by`. Raises `ActionRefusedError` when it does not say what came of it."""
         answer: asyncio.Future[tuple[bool, str]] = asyncio.get_running_loop().create_future()
-        self._reloads.append(answer)
-        if not self._channel.send(link.note(Frame.RELOAD, {"by": by})):
-            self._reloads.remove(answer)
+        number = next(self._numbers)
+        if not self._channel.send(link.note(Frame.RELOAD, {"by": by, "number": number})):
             raise ActionRefusedError(503, "no supervisor to ask")
+        self._asked[number] = answer
         try:
             return await asyncio.wait_for(answer, RELOAD_DEADLINE)
         except TimeoutError:
             why = f"no result within {RELOAD_DEADLINE:g} s; the log will have the result"
             raise ActionRefusedError(503, why) from None
+        finally:
+            del self._asked[number]
 
     def reloaded(self, result: dict[str, Any]) -> None:
-        """Its answer to the oldest request."""
-        answer = self._reloads.pop(0) if self._reloads else None
-        if answer is not None and not answer.done():  # else whoever asked has gone, and the next one has asked anew
+        """Its answer to the request of that number."""
+        answer = self._asked.get(result.get("number", 0))
+        if answer is not None and not answer.done():  # else whoever asked has gone
             answer.set_result((bool(result.get("ok")), str(result.get("error") or "")))

@@ -41,9 +41,10 @@ Payloads in JSON
 - ALIVE has no payload: whoever sends it, at least once a second, has an event loop that turns.
 - CONFIG to the controller `{"generation", "text", "source", "directory", "included": [[name, text]], "hash"}`: the
   files as the supervisor validated them, what the main one is called and where relative paths start; to a worker
-  `{"generation", "config"}`. RESULT answers a CONFIG or a RELOAD: `{"generation", "ok", "error"}`. READY
-  `{"pid"}`: this process serves. RELOAD `{"by"}`, the actor. DRAIN `{"delay"}`: seconds in which readiness fails and
-  everything else goes on (a worker's affair; others ignore it).
+  `{"generation", "config"}`. RESULT answers a CONFIG or a RELOAD: `{"generation", "ok", "error"}`, and the
+  RELOAD's `number`. READY `{"pid"}`: this process serves. RELOAD `{"by", "number"}`, the actor and which one of
+  this process's it is. DRAIN `{"delay"}`: seconds in which readiness fails and everything else goes on (a worker's
+  affair; others ignore it).
 - EXPOSED, which is binary, says whom the draw of a trial has seen (`pairs.exposed`).
 - REPLICA, WELCOME, PING, PONG and GOODBYE are spoken between the replicas of a fleet only (`pairs.replicas`).
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from proxy.controller.supervisor_link import SupervisorLink
 from proxy.evidence.input.labels import WAITING
 from proxy.model import Outcome
 from proxy.model.reasons import Reason
+from proxy.pairs import link
 from proxy.pairs.channel import Channel
 from proxy.pairs.ledger import PairLedger
 from tests.controller.controllers import NAME, config_text, desk_of, eventually, kinds, running, trial_of
@@ -75,9 +77,28 @@ async def test_a_reload_that_nobody_answered_in_time_does_not_answer_the_next_on
     monkeypatch.setattr("proxy.controller.supervisor_link.RELOAD_DEADLINE", 10.0)
     asked = asyncio.ensure_future(service.reload("token:ci"))
     await asyncio.sleep(0)
-    supervisor.reloaded({"ok": False, "error": "of the first one"})
-    supervisor.reloaded({"ok": True})
+    supervisor.reloaded({"number": 2, "ok": False, "error": "of the second one"})
+    supervisor.reloaded({"number": 3, "ok": True})
     assert await asked == (True, "")
+
+
+async def test_a_reload_that_is_never_answered_costs_the_next_ones_nothing(
+    controller: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results were told apart by their order: after one that was missing each answered the one before."""
+    sent: list[dict[str, Any]] = []
+    channel = Channel(lambda *_: None)
+    monkeypatch.setattr(channel, "send", lambda data: not sent.append(link.read_note(data[5:])))
+    service = ControllerService(controller, supervisor := SupervisorLink(channel))
+    monkeypatch.setattr("proxy.controller.supervisor_link.RELOAD_DEADLINE", 0.01)
+    with pytest.raises(ActionRefusedError, match="the log will have"):
+        await service.reload("token:ci")
+    monkeypatch.setattr("proxy.controller.supervisor_link.RELOAD_DEADLINE", 1.0)
+    two = [asyncio.ensure_future(service.reload("token:ci")) for _ in range(2)]
+    await asyncio.sleep(0)
+    for asked, error in ((sent[2], "refused"), (sent[1], "")):
+        supervisor.reloaded({"number": asked["number"], "ok": not error, "error": error})
+    assert await asyncio.gather(*two) == [(True, ""), (False, "refused")]
 
 
 async def test_outcomes_join_once_within_the_horizon_and_the_rest_is_counted_as_unknown(tmp_path: Path) -> None:

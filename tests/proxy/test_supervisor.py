@@ -198,6 +198,35 @@ async def test_a_child_that_is_slow_to_start_has_more_time_each_time(
     supervisor._close()
 
 
+@pytest.mark.parametrize("where", ["proxy.reloading.ConfigInForce._try", "proxy.supervisor.Supervisor.reload"])
+async def test_a_reload_that_breaks_is_answered_with_its_number(
+    where: str, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever had asked waited for a minute."""
+    supervisor = Supervisor(path)
+
+    async def broken(*_: object) -> str:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(where, broken)
+    answers: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    ours, theirs = socket.socketpair()
+    loop = asyncio.get_running_loop()
+    asker = Channel(lambda _, __, payload: answers.put_nowait(link.read_note(payload)))
+    channel = Channel(lambda _, kind, payload: supervisor._heard(supervisor._controller, channel, kind, payload))
+    await loop.create_connection(lambda: asker, sock=theirs)
+    await loop.create_connection(lambda: channel, sock=ours)
+    asker.send(link.note(Frame.RELOAD, {"by": "ann", "number": 7}))
+    answer = await asyncio.wait_for(answers.get(), 5)
+    assert (answer["number"], answer["ok"]) == (7, False)
+    assert "a bug" in answer["error"]
+    if "_try" in where:
+        assert supervisor._in_force.shown()["refused"]["by"] == "ann"
+    asker.close()
+    channel.close()
+    supervisor._close()
+
+
 # --- one child -------------------------------------------------------------------------------------------------------
 
 
