@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import io
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,14 +15,15 @@ import click
 
 from proxy.cli.admin import AdminClient, AdminError
 from proxy.cli.options import FAILED, UnreadableFile, admin_options, guarded
+from proxy.cli.outcome_file import READ_ERRORS, Numbered, outcome_lines
 from proxy.cli.table import printable
 from proxy.errors import UnderstudyError
 
 AT_ONCE = 2_000
 """Lines of one request."""
 TIMEOUT = 60.0
-_GZIP = b"\x1f\x8b"
-_COLUMNS = ("key", "id", "name", "value", "label", "reward")
+MOST_TOLD = 1_000
+"""Wrong rows whose problem is told; the others are counted."""
 _WORDS = {
     "joined": "",
     "early": "the user is not known yet: counts if its first request is told within a minute",
@@ -51,11 +49,11 @@ def outcomes(file: Path, name: str | None, start: int, as_json: bool, url: str, 
     """Post outcomes of users and labels of requests from FILE; `-` is standard input.
 
     NDJSON, an object a line as the API takes it; or CSV whose first line names its columns: `key` or `id`, `name` and
-    `value` of an outcome, `id` and `label`, `value` or `reward` of a label. A label in CSV that is a whole number, true
-    or false is one; all else is text. Both may be compressed by gzip.
+    `value` of an outcome, `id` and `label`, `value` or `reward` of a label. Labels in CSV are compared as what the
+    model predicts: `007` is the text 007, or the number 7. Both may be compressed by gzip.
 
     Lines that are wrong are told and left out, and all others are taken. Exit code 1: some were wrong, or it ended too
-    early; it says then with which line to go on.
+    early; it says then with which line to go on (`error` and `from` in JSON).
 
     \b
     Examples:
@@ -66,14 +64,26 @@ def outcomes(file: Path, name: str | None, start: int, as_json: bool, url: str, 
     told = Told()
     try:
         with io.BufferedReader(_opened(file)) as raw:
-            _post(AdminClient(url, token, TIMEOUT), _numbered(raw, name), start, told)
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+            _post(AdminClient(url, token, TIMEOUT), outcome_lines(raw, name), start, told)
+    except READ_ERRORS as error:
         raise UnreadableFile(file, error) from error
+    except CutOffError as error:
+        told.cut_off = error
     if as_json:
         click.echo(json.dumps(told.as_json, indent=2))
-    else:
+    elif told.sent or not told.cut_off:
         click.echo("\n".join(told.lines))
+    if told.cut_off:
+        raise told.cut_off
     return FAILED if told.refused else 0
+
+
+class CutOffError(UnderstudyError):
+    """It ended too early: `said`, and where to go on, `None` where nothing has been done."""
+
+    def __init__(self, said: str, start: int | None, done: str) -> None:
+        super().__init__(said if start is None else f"{said}\n{done}; --from {start} goes on there")
+        self.said, self.start = said, start
 
 
 def _opened(file: Path) -> io.RawIOBase:
@@ -88,6 +98,14 @@ class Told:
     refused: int = 0
     became: Counter[str] = field(default_factory=Counter)
     problems: list[dict[str, Any]] = field(default_factory=list)
+    cut_off: CutOffError | None = None
+
+    def refuse(self, number: int, problem: str) -> None:
+        """A line that is wrong, and was not posted."""
+        self.sent += 1
+        self.refused += 1
+        if len(self.problems) < MOST_TOLD:
+            self.problems.append({"line": number, "problem": problem})
 
     def add(self, answer: dict[str, Any], numbers: list[int]) -> None:
         """The answer to a part, whose lines have these numbers in the file."""
@@ -99,7 +117,12 @@ class Told:
     @property
     def as_json(self) -> dict[str, Any]:
         """All of it."""
-        return {"sent": self.sent, **self.became, "refused": self.refused, "problems": self.problems}
+        told = {"sent": self.sent, **self.became, "refused": self.refused, "problems": self._in_order}
+        return told | ({"error": self.cut_off.said, "from": self.cut_off.start} if self.cut_off else {})
+
+    @property
+    def _in_order(self) -> list[dict[str, Any]]:
+        return sorted(self.problems, key=lambda one: one["line"])
 
     @property
     def lines(self) -> list[str]:
@@ -116,91 +139,40 @@ class Told:
         counts = Counter({word: self.became[word] for word in _WORDS}) + Counter(refused=self.refused)
         said = ", ".join(f"{n:,} {word.replace('_', ' ')}" for word, n in counts.items()) or "nothing to post"
         why = [f"  {word.replace('_', ' ')}: {_WORDS[word]}" for word in counts if _WORDS.get(word)]
-        wrong = [f"  line {one['line']:,}: {printable(one['problem'])}" for one in self.problems]
+        wrong = [f"  line {one['line']:,}: {printable(one['problem'])}" for one in self._in_order]
         more = self.refused - len(wrong)
         return [f"{self.sent:,} lines: {said}", *why, *wrong, *[f"  … and {more:,} more"] * (more > 0)]
 
 
-def _post(admin: AdminClient, lines: Iterator[tuple[int, bytes]], start: int, told: Told) -> None:
+def _post(admin: AdminClient, lines: Iterator[Numbered], start: int, told: Told) -> None:
+    """All of it, in parts; raises `CutOffError` where the file or the API ends it, and the error of a file of which
+    nothing was read. What was read of a file is posted before."""
     part: list[tuple[int, bytes]] = []
-    for number, line in chain(lines, [(0, b"")]):  # the last one gives the rest
-        if number >= start:
-            part.append((number, line))
-        if part and (len(part) >= AT_ONCE or not number):
-            try:
-                told.add(admin.post_outcomes([line for _, line in part]), [at for at, _ in part])
-            except AdminError as error:
-                raise UnderstudyError(_cut_off(error, part[0][0], part[-1][0], told.sent)) from error
-            part = []
-
-
-def _cut_off(error: AdminError, first: int, last: int, sent: int) -> str:
-    if not sent and not error.done:
-        return str(error)
-    words = [f"{sent:,} lines before line {first:,} were sent"] if sent else []
-    words += [f"of lines {first:,} to {last:,} it is not known"] if error.done else []
-    return f"{error}\n{', '.join(words)}; --from {first} goes on there"
-
-
-def _numbered(raw: io.BufferedReader[io.RawIOBase], name: str | None) -> Iterator[tuple[int, bytes]]:
-    """The lines of a file that are not empty as NDJSON, each with its number in the file."""
-    packed = raw.peek(2).startswith(_GZIP)
-    file: Iterable[bytes] = gzip.GzipFile(fileobj=raw) if packed else raw
-    first, at = b"", 0
-    for first in file:
-        at += 1
-        if first := first.removeprefix(b"\xef\xbb\xbf").strip():
-            break
-    if first.startswith(b"["):
-        raise UnderstudyError("a JSON list, where one outcome a line is expected: jq -c '.[]' makes that of it")
-    if first.startswith(b"{"):
-        yield from _objects(chain([first], file), at, name)
-    elif first:
-        yield from _rows(first.decode(), (line.decode() for line in file), at, name)
-
-
-def _objects(lines: Iterator[bytes], at: int, name: str | None) -> Iterator[tuple[int, bytes]]:
-    for number, line in enumerate(lines, at):
-        if text := line.strip():
-            yield number, _named(text, name) if name else text
-
-
-def _named(line: bytes, name: str) -> bytes:
-    """A line with the name that it lacks; as it is where it is no object."""
+    last = 0
     try:
-        value = json.loads(line)
-    except ValueError:
-        return line
-    return json.dumps({"name": name, **value}).encode() if isinstance(value, dict) else line
+        for last, line in lines:
+            if last >= start and isinstance(line, str):
+                told.refuse(last, line)
+            elif last >= start and isinstance(line, bytes):
+                part.append((last, line))
+            if len(part) >= AT_ONCE:
+                _give(admin, part, told)
+    except READ_ERRORS as error:
+        if not last:
+            raise
+        _give(admin, part, told)
+        done = f"{told.sent:,} lines to line {last:,} were sent" if told.sent else f"it was read to line {last:,}"
+        raise CutOffError(f"the file ends too early: {error}", max(last + 1, start), done) from error
+    _give(admin, part, told)
 
 
-def _rows(head: str, rest: Iterator[str], at: int, name: str | None) -> Iterator[tuple[int, bytes]]:
-    """The rows of a CSV file, cut at commas, semicolons or tabs, whichever its first line has most of."""
-    cut = max(",;\t", key=head.count)
-    (columns,) = csv.reader([head], delimiter=cut)
-    columns = [column.strip().lower() for column in columns]
-    if unknown := [column for column in columns if column not in _COLUMNS]:
-        known = ", ".join(_COLUMNS)
-        raise UnderstudyError(f"line {at:,} names a column `{printable(unknown[0])[:40]}`; known: {known}")
-    rows = csv.reader(rest, delimiter=cut)
-    for row in rows:
-        if any(row):
-            cells = zip(columns, row, strict=False)
-            entry = ({"name": name} if name else {}) | {key: _cell(key, cell) for key, cell in cells if cell != ""}
-            yield at + rows.line_num, json.dumps(entry).encode()
-
-
-def _cell(column: str, text: str) -> Any:
-    """A cell as the API takes it.
-
-    >>> _cell("value", "12.50"), _cell("value", "much"), _cell("key", "7"), _cell("label", "7"), _cell("label", "true")
-    (12.5, 'much', '7', 7, True)
-    """
-    if column in ("value", "reward"):
+def _give(admin: AdminClient, part: list[tuple[int, bytes]], told: Told) -> None:
+    if part:
         try:
-            return float(text)
-        except ValueError:
-            return text
-    if column == "label" and (text in ("true", "false") or text.removeprefix("-").isdecimal()):
-        return json.loads(text) if text in ("true", "false") else int(text)
-    return text
+            told.add(admin.post_outcomes([line for _, line in part]), [at for at, _ in part])
+        except AdminError as error:
+            first, last = part[0][0], part[-1][0]
+            words = [f"{told.sent:,} lines before line {first:,} were sent"] if told.sent else []
+            words += [f"of lines {first:,} to {last:,} it is not known"] if error.done else []
+            raise CutOffError(str(error), first if words else None, ", ".join(words)) from error
+        part.clear()

@@ -60,11 +60,11 @@ async def test_a_table_says_in_its_first_line_what_it_holds(tmp_path: Path, cut:
     assert {one["name"] for one in service.given} == {"revenue"}
 
 
-async def test_labels_come_as_what_they_are(tmp_path: Path) -> None:
+async def test_labels_of_a_table_are_text(tmp_path: Path) -> None:
     service = FakeService()
-    done = await understudy(service, file_of(tmp_path, "id,label\na,3\nb,true\nc,cat\nd,1.5\n"))
+    done = await understudy(service, file_of(tmp_path, "id,label\na,007\nb,true\nc,cat\nd,1.5\n"))
     assert (done.exit_code, done.stdout) == (0, "4 lines: 4 joined\n")
-    assert [one["label"] for one in service.given] == [3, True, "cat", "1.5"]
+    assert [one["label"] for one in service.given] == ["007", "true", "cat", "1.5"]
 
 
 async def test_lines_without_a_name_get_the_one_that_is_given(tmp_path: Path) -> None:
@@ -88,8 +88,8 @@ async def test_what_is_no_such_file_is_told_before_anything_is_posted(tmp_path: 
     assert said in done.stderr
     assert "cannot read" in (await understudy(service, tmp_path / "none")).stderr
     assert (await understudy(service, file_of(tmp_path, ""))).stdout == "0 lines: nothing to post\n"
-    torn = gzip.compress(LINES)[:-12]
-    assert (await understudy(service, "-", stdin=torn)).exit_code == 2
+    for torn in (gzip.compress(LINES)[:12], gzip.compress(LINES)[:10] + b"\xff" * 30):
+        assert (await understudy(service, "-", stdin=torn)).exit_code == 2
 
 
 async def test_after_an_error_it_says_where_to_go_on_and_goes_on_there(
@@ -111,6 +111,8 @@ async def test_after_an_error_it_says_where_to_go_on_and_goes_on_there(
         in done.stderr
     )
     assert f"--from {AT_ONCE + 1} goes on there" in done.stderr
+    told = json.loads((await understudy(service, path, "--json", "--from", AT_ONCE + 1)).stdout)
+    assert (told["sent"], told["from"], "disk full" in told["error"]) == (0, AT_ONCE + 1, True)
     monkeypatch.setattr(service, "outcomes", take)
     done = await understudy(service, path, "--from", AT_ONCE + 1)
     assert done.stdout == f"{AT_ONCE:,} lines: {AT_ONCE:,} joined\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -124,6 +126,31 @@ def test_rounding_keeps_the_mean_and_moves_by_less_than_a_bin(value: float, seed
     rounded = centres(-1.0, 1.0)[bins(np.full(4000, value), uniform, -1.0, 1.0)]
     assert np.abs(rounded - value).max() <= 2 / (BINS - 1) + 1e-12
     assert abs(float(rounded.mean()) - value) < 6 * (1 / (BINS - 1)) / np.sqrt(4000) + 1e-12
+
+
+@pytest.mark.parametrize(
+    ("row", "right", "wrong"),
+    [
+        (7, (7, "7", "007", 7.0), (8, "8", "0070", "seven", "7_", True)),
+        ("7", ("7", 7, 7.0), ("007", 8, "7.0")),
+        ("007", ("007",), ("7", 7)),
+        (True, (True, "true", "True", 1), (False, "false", "yes")),
+        ("true", ("true", True), ("True", 1, "false", False)),
+        ("9" * 30, ("9" * 30,), ("9" * 29,)),
+    ],
+)
+@pytest.mark.parametrize("kind", [Kind.LABEL, Kind.TEXT, Kind.RANKING])
+def test_a_label_is_compared_as_what_was_predicted(kind: Kind, row: Any, right: Any, wrong: Any) -> None:
+    rows = (row, "other") if kind is Kind.RANKING else row
+    assert [loss(kind, rows, truth, 0.0, 1.0, 1.0) for truth in right] == [0.0] * len(right)
+    assert [loss(kind, rows, truth, 0.0, 1.0, 1.0) for truth in wrong] == [1.0] * len(wrong)
+
+
+@pytest.mark.parametrize("kind", [Kind.SCORE, Kind.NUMBER, Kind.PROBABILITIES])
+def test_a_text_that_is_a_number_counts_as_one_beside_numbers(kind: Kind) -> None:
+    row = (0.25, 0.75) if kind is Kind.PROBABILITIES else 0.25
+    assert loss(kind, row, "1", 0.0, 1.0, 1.0) == loss(kind, row, "true", 0.0, 1.0, 1.0) == loss(kind, row, 1, 0, 1, 1)
+    assert loss(kind, row, "one", 0.0, 1.0, 1.0) is None
 
 
 def test_losses() -> None:

@@ -15,6 +15,7 @@ them waits, chosen by a keyed hash of the request id: never by what was answered
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from math import inf
 from typing import Annotated, Any, NamedTuple
@@ -38,11 +39,17 @@ def loss(kind: Kind, row: Any, truth: Any, low: float, high: float, scale: float
     (0.03999999999999998, 1.0)
     >>> loss(Kind.PROBABILITIES, (0.25, 0.75), 1, 0.0, 1.0, 1.0), loss(Kind.SCORE, 0.8, "yes", 0.0, 1.0, 1.0)
     (0.0625, None)
+
+    A label is compared as what was predicted, since a CSV file cannot say whether its 7 is a number or a text:
+
+    >>> pairs = (7, "007"), ("007", "007"), ("7", 7), ("007", 7)
+    >>> [loss(Kind.LABEL, row, truth, 0.0, 1.0, 1.0) for row, truth in pairs]
+    [0.0, 0.0, 0.0, 1.0]
     """
-    if kind in (Kind.LABEL, Kind.TEXT):
-        return float(row != truth)
-    if kind is Kind.RANKING:
-        return float(row[0] != truth)
+    if kind in (Kind.LABEL, Kind.TEXT, Kind.RANKING):
+        said = row[0] if kind is Kind.RANKING else row
+        return float(said != (_as_text(truth) if isinstance(said, str) else _as_number(truth)))
+    truth = _as_number(truth)
     if isinstance(truth, bool):
         truth = int(truth)
     if not isinstance(truth, int | float) or truth != truth:
@@ -54,6 +61,34 @@ def loss(kind: Kind, row: Any, truth: Any, low: float, high: float, scale: float
     if kind is Kind.PROBABILITIES and 0 <= truth < len(row) and truth == int(truth):
         return float(min(1.0, 0.5 * sum((p - (i == truth)) ** 2 for i, p in enumerate(row))))
     return None
+
+
+_NUMBER = re.compile(r"-?[0-9]{1,19}(\.[0-9]{1,19})?")
+_TRUTHS = {"true": True, "false": False}
+
+
+def _as_text(truth: Any) -> Any:
+    """A truth beside a text: whole numbers, true and false as JSON writes them.
+
+    >>> _as_text(7), _as_text(7.0), _as_text(True), _as_text("007")
+    ('7', '7', 'true', '007')
+    """
+    if isinstance(truth, bool):
+        return "true" if truth else "false"
+    return str(int(truth)) if isinstance(truth, int) or (isinstance(truth, float) and truth.is_integer()) else truth
+
+
+def _as_number(truth: Any) -> Any:
+    """A truth beside a number, true or false: what a text says of these, in any case; other texts stay.
+
+    >>> _as_number("007"), _as_number("0.5"), _as_number("True"), _as_number("cat"), _as_number("1_0")
+    (7, 0.5, True, 'cat', '1_0')
+    """
+    if not isinstance(truth, str):
+        return truth
+    if match := _NUMBER.fullmatch(truth):
+        return float(truth) if match[1] else int(truth)
+    return _TRUTHS.get(truth.lower(), truth)
 
 
 def small(prediction: Prediction) -> bool:
