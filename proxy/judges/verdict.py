@@ -38,6 +38,7 @@ class NotJudged(StrEnum):
     NOT_A_VERDICT = "not_a_verdict"  # JSON, and not `{"verdict": "first" | "second" | "tie", "reason": …}`
     REFUSED = "refused"  # the judge refused to judge, or was cut off
     UNREADABLE = "unreadable"  # an arm's answer, or the request, holds no text to judge
+    CUT = "cut"  # only the beginning of a long request came
     MOVED = "moved"  # the judge gives its anchors another verdict than they have
     STOPPED = "stopped"  # the rollout ended, or the process did, before it was asked
 

@@ -196,8 +196,9 @@ class RolloutJudging:
         if case is None or aspect.repeats(reading):
             return
         found = JudgedPair(judged_item(aspect.name, reading))
-        if aspect.moved or not has_room or case.unreadable:
-            why = NotJudged.QUEUE_FULL if not has_room else NotJudged.UNREADABLE
+        cut = bool(pair.request_rest)  # by a worker that had not heard of the judge; equal answers must not count alone
+        if aspect.moved or not has_room or case.unreadable or cut:
+            why = NotJudged.QUEUE_FULL if not has_room else NotJudged.CUT if cut else NotJudged.UNREADABLE
             self._drop(aspect, found, aspect.queue.asker.refuse(NotJudged.MOVED if aspect.moved else why).why or why)
             return
         found.fault, found.free = bool(reading.fault or part.fault), case.value is not None

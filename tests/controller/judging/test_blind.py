@@ -24,7 +24,7 @@ from proxy.judges.verdict import NotJudged
 from proxy.model import Outcome, Reading
 from proxy.model.reasons import Reason
 from tests.controller.controllers import eventually
-from tests.controller.judging.test_rollout_judging import Run, pair, reading
+from tests.controller.judging.test_rollout_judging import Queue, Run, pair, reading
 
 LONG = "word " * 8000
 KINDS: dict[str, dict[str, Any]] = {
@@ -269,3 +269,17 @@ async def test_pairs_that_cost_nothing_wait_for_what_is_under_way_like_the_other
     await eventually(lambda: counts.not_judged["budget"] == 2)
     assert sum(counts.verdicts.values()) <= 2
     await queue.close()
+
+
+@pytest.mark.parametrize("candidate", ["b", "a", None], ids=["differs", "the same", "failed"])
+def test_a_pair_of_which_only_the_beginning_came_is_not_judged_whatever_was_answered(candidate: str | None) -> None:
+    """A worker had cut it that had not heard of the judge: half a request is no question, even where it can be read."""
+    queue = Queue()
+    run = Run(queue)
+    one = reading(0, candidate=candidate, fault=Reason.TIMEOUT if candidate is None else Reason.NONE)
+    run.judging.offer(pair(0)._replace(request_rest=bytes(12)), one)
+    run.judging.ready([one, run.offer(1)])
+    queue.answer(0)
+    run.deliver()
+    assert [item.id for item in run.items] == ["r1"], "the next one is asked about, and does not wait"
+    assert (run.judging.aspects[0].counts.not_judged, run.not_judged) == ({"cut": 1}, {"": 1})
