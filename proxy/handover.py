@@ -200,6 +200,7 @@ async def preflight(path: Path, now: Mapping[str, Any]) -> str:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": PACKAGE_PARENT},
+        start_new_session=True,  # Ctrl-C is for the supervisor, which ends it
     )
     try:
         out, errors = await what_it_wrote(process, PREFLIGHT)

@@ -36,7 +36,11 @@ Read = Callable[[Path], Awaitable[ConfigRead]]
 
 def _command(path: Path, *nice: str) -> dict[str, Any]:
     environment = {**ENVIRONMENT, **os.environ, "PYTHONPATH": PACKAGE_PARENT}
-    return {"args": (sys.executable, "-P", "-m", "proxy.config_reader", str(path), *nice), "env": environment}
+    return {
+        "args": (sys.executable, "-P", "-m", "proxy.config_reader", str(path), *nice),
+        "env": environment,
+        "start_new_session": True,  # Ctrl-C is for whoever asked, and they end it
+    }
 
 
 def read_first(path: Path) -> ConfigRead:
@@ -53,7 +57,7 @@ async def read_again(path: Path) -> ConfigRead:
     command = _command(path, str(BEHIND))
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        *command["args"], stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=command["env"]
+        *command.pop("args"), stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe, **command
     )
     try:
         out, errors = await what_it_wrote(process, READING)

@@ -368,13 +368,15 @@ def run(path: Path) -> int:
     """Run the proxy from a configuration file until it is told to stop; the exit code.
 
     Raises `ConfigError` for a bad file and `AddressError` for an address that is taken, `StoreError` for a store that
-    is in use, before anything is started.
+    is in use, before anything is started. One that is told to stop before that ends as one that serves does.
     """
-
-    async def main() -> int:
+    setproctitle.setproctitle("understudy: supervisor")
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
         supervisor = Supervisor(path)
         logs.setup(supervisor._settings.log_format, supervisor._settings.log_level, "supervisor")
-        return await supervisor.run()
-
-    setproctitle.setproctitle("understudy: supervisor")
-    return asyncio.run(main())
+        return asyncio.run(supervisor.run())
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -4,7 +4,9 @@ then nothing is tried again."""
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import subprocess
 import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 from proxy.config_file import ConfigRead
 from proxy.config_reader import read_file
 from proxy.errors import ConfigError, UnderstudyError
-from proxy.handover import what_it_wrote
+from proxy.handover import PACKAGE_PARENT, what_it_wrote
 from proxy.reloading import ConfigInForce, read_again, read_first
 
 MAIN = "upstreams: {m: {url: 'http://127.0.0.1:1'}}\ndefault: {live: m}\n"
@@ -161,3 +163,26 @@ async def test_a_process_that_reads_does_not_outlive_its_caller() -> None:
         with pytest.raises(asyncio.CancelledError if seconds > 1 else TimeoutError):
             await waiting
         assert process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM", "SIGINT"])
+def test_a_start_that_is_told_to_stop_while_it_reads_ends_in_silence(how: str, tmp_path: Path) -> None:
+    """As one that serves does, with the process that reads: a terminal's Ctrl-C goes to both."""
+    os.mkfifo(file := tmp_path / "fifo.yaml")
+    code = "import sys, pathlib, proxy.supervisor; sys.exit(proxy.supervisor.run(pathlib.Path(sys.argv[1])))"
+    command = (sys.executable, "-P", "-c", code, str(file))
+    environment = {**os.environ, "PYTHONPATH": PACKAGE_PARENT}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True, env=environment) as process:
+        writes = os.open(file, os.O_WRONLY)  # when the other one has opened it to read
+        try:
+            if how == "Ctrl-C":
+                os.killpg(process.pid, signal.SIGINT)
+            else:
+                process.send_signal(getattr(signal, how))
+            _, errors = process.communicate(timeout=30)
+            assert (process.returncode, errors) == (0, b"")
+            with pytest.raises(BrokenPipeError):
+                os.write(writes, b"nobody reads")
+        finally:
+            os.close(writes)
+            process.kill()
