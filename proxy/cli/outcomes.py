@@ -32,7 +32,7 @@ _WORDS = {
     "unfit": "not from 0 to 1, where the drop is in points",
     "unknown": "no such user or request, or its truth is known already",
     "ended": "the rollout that asked for it has ended",
-    "unasked": "no rollout asks for an outcome of this name",
+    "unasked": "no rollout asks for an outcome of this name, or none that this token may post to",
 }
 """What can become of a line."""
 
@@ -133,7 +133,7 @@ class Told:
         ...          [1, 2, 3, 5])
         >>> print(*told.lines, sep=chr(10))
         4 lines: 2 joined, 1 unasked, 1 refused
-          unasked: no rollout asks for an outcome of this name
+          unasked: no rollout asks for an outcome of this name, or none that this token may post to
           line 5: not JSON
         """
         counts = Counter({word: self.became[word] for word in _WORDS}) + Counter(refused=self.refused)

@@ -64,6 +64,8 @@ def find(look: Look) -> tuple[Finding, ...]:
             counts.append(counts[0] + repeats)
         own, *each = slot.rule.estimates(np.concatenate(counts), slot.guard.limit)
         whole.append(_whole(look, i, slot, own, each[-1] if len(each) > len(names) else own))
+        if GUARDS[slot.guard.name].by_users:  # users are counted over all traffic alone
+            continue
         for s, (name, estimate) in enumerate(zip(names, each, strict=False)):
             parts.append(_segment(look, i, slot, s, name, look.parts[i][s], estimate))
     return (*whole, *parts)

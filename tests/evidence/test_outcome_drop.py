@@ -16,7 +16,7 @@ from proxy.evidence.input.units import LEARNED, PARTS, UnitBatch, UnitTotals
 from proxy.evidence.process.means import BINS
 from proxy.evidence.rules.outcome_drop import CELLS, LIVE_AT, WIDTH, OutcomeDrop
 from proxy.model import Guard, Verdict
-from tests.evidence.streams import make_plan
+from tests.evidence.streams import make_plan, score_stream, segments
 
 POINTS = Guard("max_outcome_drop", 0.02, False, 1.0, outcome="c", within=60.0, in_points=True)
 HALF = Guard("max_outcome_drop", 0.1, True, outcome="c", within=60.0)
@@ -198,3 +198,12 @@ def test_repeated_requests_have_no_part_in_what_is_said_of_users() -> None:
     (finding,) = evidence.assess().findings
     assert "max_outcome_drop" in finding.guard
     assert "repeats" not in finding.reason
+
+
+def test_users_are_not_counted_by_segment_so_nothing_is_said_of_them_there() -> None:
+    evidence = Evidence.begin(make_plan(POINTS, Guard("max_extra_errors", 0.01), segments=segments(3)), 3)
+    evidence.add([one._replace(segment=f"t{i % 3}") for i, one in enumerate(score_stream(300, 1))])
+    evidence.count_units(batch([True, False] * 20, 0.5, [0.0, 1.0] * 20))
+    found = [(one.guard, one.segment) for one in evidence.assess().findings]
+    assert len([guard for guard, segment in found if segment is not None]) >= 3
+    assert [segment for guard, segment in found if "max_outcome_drop" in guard] == [None]
