@@ -350,17 +350,15 @@ class Worker:
                 config = await in_slices(self._in_force.read(text))
                 await self._in_force.read_certificates(config, self._table)
                 await in_slices(self._take_up(config))
+                if self._contexts is not before:  # new connections are made with its certificate before it is said
+                    await self._open_listeners()
             except (OSError, ssl.SSLError, ValueError) as problem:
                 error = str(problem)
                 log.error("configuration refused: %s", error)
-            result: dict[str, object] = {"generation": generation, "ok": not error, "error": error}
-            await self._changed(channel, result, self._contexts is not before)
-
-    async def _changed(self, channel: Channel, result: dict[str, object], context: bool) -> None:
-        """Say what became of a new configuration, when new connections are made with its TLS `context`."""
-        if context:
-            await self._open_listeners()
-        channel.send(link.note(Frame.RESULT, result))
+            except Exception as bug:  # the supervisor is answered all the same
+                logs.unexpected(log, "config.reload_broke")
+                error = repr(bug)
+            channel.send(link.note(Frame.RESULT, {"generation": generation, "ok": not error, "error": error}))
 
     def _close(self) -> None:
         """Let go of everything."""

@@ -43,33 +43,53 @@ _Look = tuple[tuple[int, ...], ...]
 
 class ModelContexts:
     """The contexts of a worker's upstreams: one for all that ask for the same, until one of its files changes. To make
-    one takes milliseconds."""
+    one takes milliseconds.
+
+    `make` may be called in a thread while the loop asks for others: neither goes through what the other one changes.
+    """
 
     def __init__(self) -> None:
         self._made: dict[_Key, tuple[_Look, ssl.SSLContext]] = {}
+        self._coming: frozenset[_Key] = frozenset()
 
     def of(self, upstream: UpstreamSpec) -> ssl.SSLContext | None:
         """The context for an upstream's https or grpcs URLs, by its files as they are now, `None` when it has none;
         raises like `for_clients`."""
         if not upstream.has_tls:
             return None
-        key = upstream.tls, "h2" if upstream.grpc else "http/1.1"
+        key = _key(upstream)
         look = _look_at(upstream.tls)
         found = self._made.get(key)
         if found is None or found[0] != look:
-            found = self._made[key] = look, for_models(*key)
+            made = look, for_models(*key)
+            found = self._made.get(key)
+            if found is None or found[0] != look:  # else another thread has been quicker
+                found = self._made[key] = made
         return found[1]
 
     def make(self, upstreams: Iterable[UpstreamSpec]) -> None:
-        """Make those that these ask for and that are not there, and forget the others; raises like `for_clients`. May
-        be called in a thread while nothing else asks."""
-        used = {(one.tls, "h2" if one.grpc else "http/1.1") for one in upstreams if self.of(one) is not None}
-        self._made = {key: made for key, made in self._made.items() if key in used}
+        """Make those that these ask for and that are not there; raises like `for_clients`."""
+        coming = [one for one in upstreams if one.has_tls]
+        self._coming = frozenset(map(_key, coming))
+        for one in coming:
+            self.of(one)
+
+    def settle(self, upstreams: Iterable[UpstreamSpec]) -> None:
+        """These are in force: forget what neither they nor those of the last `make` ask for."""
+        if self._made:
+            kept = self._coming.union(map(_key, upstreams))
+            for key in list(self._made):
+                if key not in kept:
+                    del self._made[key]
+
+
+def _key(upstream: UpstreamSpec) -> _Key:
+    return upstream.tls, "h2" if upstream.grpc else "http/1.1"
 
 
 def _look_at(tls: TlsSpec | None) -> _Look:
     """How the files of a context look; raises `OSError`. Without `ca` what this machine trusts counts too."""
-    trusted = ssl.get_default_verify_paths().cafile
     named = (None, None, None) if tls is None else (tls.cert, tls.key, tls.ca)
-    files = [one for one in (*named, trusted if named[2] is None else None) if one is not None]
+    trusted = ssl.get_default_verify_paths()[:2] if named[2] is None else ()  # a file, and a directory of them
+    files = [one for one in (*named, *trusted) if one is not None]
     return tuple((at.st_dev, at.st_ino, at.st_size, at.st_mtime_ns) for at in map(os.stat, files))

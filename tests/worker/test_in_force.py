@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy import logs
 from proxy.model import Lane, State, Table
 from proxy.model.config_pieces import finish, read_config_note
 from proxy.model.worker_config import WorkerConfig
@@ -235,3 +236,27 @@ async def test_a_worker_that_is_told_to_drain_during_a_reload_leaves(monkeypatch
         it.control.send(config_frame(2, file) + link.note(link.Frame.DRAIN, {"delay": 0.0}))
         await asyncio.wait_for(asyncio.shield(it.task), 20.0)
         assert all(pool.closing for pool in it.worker.pools.values())
+
+
+@pytest.mark.parametrize("where", ["read_certificates", "read", "draft"])
+async def test_a_reload_that_breaks_is_answered_and_the_next_one_is_taken(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was not answered: the supervisor waited, and told nobody why."""
+    models = Model(), Model()
+    async with rig(FILE.replace("NAME", "one"), models) as it:
+        said, before = len(it.replies), logs.UNEXPECTED["config.reload_broke"]
+
+        def broken(*_: Any) -> Any:
+            raise RuntimeError("a bug")
+
+        file = FILE.replace("NAME", "two").replace("{0}", models[0].url).replace("{1}", models[1].url)
+        for generation in (2, 3):
+            with monkeypatch.context() as patched:
+                if generation == 2:
+                    patched.setattr(it.worker._in_force, where, broken)
+                it.control.send(config_frame(generation, file))
+                await eventually(lambda count=said + generation - 1: len(it.replies) == count, "RESULT")
+        assert [reply[1]["ok"] for reply in it.replies[said:]] == [False, True]
+        assert "a bug" in it.replies[said][1]["error"]
+        assert logs.UNEXPECTED["config.reload_broke"] == before + 1

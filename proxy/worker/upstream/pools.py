@@ -50,6 +50,7 @@ class PoolMaker:
     def settle(self, pools: Mapping[str, Pool]) -> None:
         """These are in force from now on."""
         self._keep(pools.values())
+        self.contexts.settle(self._made_of.values())
         # A resolver that is at work stays: were its upstream taken out and put back, two could look up the same name.
         self.resolvers = {name: r for name, r in self.resolvers.items() if name in pools or r.busy}
 
