@@ -8,6 +8,7 @@ from aiohttp import web
 
 from proxy.controller.admin.answering import PostedBody, answers
 from proxy.controller.admin.callers import Role, needs_role, open_to_all
+from proxy.controller.admin.coded import whole_body
 from proxy.controller.admin.handlers import SURFACE
 from proxy.controller.admin.registry_view import HookResultJson, RegistryAnswerJson
 
@@ -22,7 +23,7 @@ async def hook(request: web.Request) -> HookResultJson:
 
     Its signature alone says whether anything comes of it.
     """
-    body = await request.read()
+    body = await whole_body(request)
     return await request.app[SURFACE].hook(request.match_info["kind"], request.headers, body)
 
 

@@ -27,6 +27,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType, TypedDict
 
+from proxy.controller.admin.coded import whole_body
 from proxy.controller.admin.problems import Problem
 from proxy.json_types import SchemaWords
 from proxy.outcome_units import OUTCOME_NAME
@@ -253,7 +254,7 @@ async def _closed_body(request: web.Request, kind: Any) -> Mapping[str, Any]:
 
 async def json_body(request: web.Request, default: Any) -> Any:
     """The body as JSON, `default` when there is none."""
-    data = await request.read()
+    data = await whole_body(request)
     if not data.strip():
         return default
     try:
@@ -285,7 +286,7 @@ def outcome_problem(entry: Any) -> str:
 async def outcomes(request: web.Request) -> list[dict[str, Any]]:
     """Delayed labels: one object or a list of them, each with `id` and one of `label`, `value`, `reward`; outcomes of
     users, each with `key` or `id`, `name` and `value`."""
-    text = await request.read()
+    text = await whole_body(request)
     try:
         body = with_digits(orjson.loads(text), text)
     except orjson.JSONDecodeError as error:

@@ -17,6 +17,7 @@ import orjson
 from aiohttp import web
 from aiohttp.http_exceptions import PayloadEncodingError
 
+from proxy.controller.admin.coded import decoded_body
 from proxy.controller.admin.inputs import outcome_problem, with_digits
 from proxy.controller.admin.outcome_view import PostedJson, RefusedLineJson
 from proxy.controller.admin.problems import Problem
@@ -112,7 +113,7 @@ def _read(line: bytes | None) -> tuple[dict[str, Any] | None, str]:
 async def _lines(request: web.Request) -> AsyncIterator[bytes | None]:
     """The lines of a body without their ends; `None` for one that is too long, of which nothing is kept."""
     rest, too_long, first = b"", False, True
-    async for chunk in request.content.iter_any():
+    async for chunk in decoded_body(request):
         *whole, rest = (rest + chunk).split(b"\n")
         for line in whole:
             yield None if too_long or len(line) > MOST_LINE else line.removeprefix(_BOM) if first else line

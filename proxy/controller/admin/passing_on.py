@@ -42,8 +42,6 @@ _HOP_BY_HOP = {
     "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding",
     "upgrade", "content-length", "date", "server", "expect",
 }  # fmt: skip
-_READ = {"content-encoding", BELIEVED}
-"""Not of what is passed on: bodies come out of the server decoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +100,7 @@ class PassingOn:
             self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
         context = self._context()
         scheme = "http" if context is None else "https"
-        headers = [(k, v) for k, v in request.headers.items() if k.lower() not in _HOP_BY_HOP | _READ]
+        headers = [(k, v) for k, v in request.headers.items() if k.lower() not in _HOP_BY_HOP | {BELIEVED}]
         rule = request.app[SURFACE].config.admin.trusted_user_header
         if rule is not None and is_proxy(request.remote or "", rule):
             headers.append((BELIEVED, rule.header))

@@ -150,7 +150,7 @@ class Port:
         self.admin = admin or Admin()
         self.refusals = app[METRICS].refusals
         self.connections: set[_Connection] = set()
-        self._settings: dict[str, Any] = {"access_log": None, "logger": server_log}
+        self._settings: dict[str, Any] = {"access_log": None, "logger": server_log, "auto_decompress": False}
         self._runner = web.AppRunner(app, shutdown_timeout=drain, **self._settings)
         self._server: asyncio.Server | None = None
         self._new: Callable[[], _Connection] | None = None

@@ -17,9 +17,16 @@ TOKEN = "sesame-0123456789"
 Client = TestClient[web.Request, web.Application]
 
 
+class Served(TestServer):
+    """An application that gets bodies as they were sent, as the admin port has them."""
+
+    async def start_server(self, **settings: Any) -> None:
+        await super().start_server(**settings, auto_decompress=False)
+
+
 @asynccontextmanager
 async def serving(service: FakeService) -> AsyncIterator[Client]:
-    server = TestServer(application(service, FakeSender()))
+    server = Served(application(service, FakeSender()))
     async with TestClient(server, cookie_jar=DummyCookieJar()) as client:  # cookies are a test's own to send
         yield client
 

@@ -4,6 +4,7 @@ the body, how it is cut, coded or passed on; who is cut off is told up to which 
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import AsyncIterator, Collection
 from typing import Any
 
@@ -114,6 +115,44 @@ async def test_a_body_in_another_coding_is_told(client: Client, service: FakeSer
     torn = gzip.compress(bought(0))[:-9] + b"no gzip any more"
     said = await problem(await client.post(PATH, data=torn, headers=LINES | {"content-encoding": "gzip"}), 400)
     assert "encoded" in said["detail"]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "bare"])
+@pytest.mark.parametrize("size", [3, 1000, 1 << 20])
+async def test_a_coded_body_that_is_cut_off_is_told_up_to_where_it_was_taken(
+    client: Client, service: FakeService, coding: str, size: int
+) -> None:
+    body = b"".join(map(bought, range(PART + 5)))
+    coder = zlib.compressobj(wbits={"gzip": 31, "deflate": 15, "bare": -15}[coding])
+    packed = coder.compress(body) + coder.flush()
+    head = LINES | {"content-encoding": coding.replace("bare", "deflate")}
+    cut = in_pieces(packed[: -1 if coding == "bare" else -4], size)
+    said = await problem(await client.post(PATH, data=cut, headers=head), 400)
+    assert (said["taken_lines"], len(service.given)) == (PART, PART)
+    assert "ends early" in said["detail"]
+    service.given.clear()
+    assert (await post(client, in_pieces(packed, size), **head))["joined"] == PART + 5
+
+
+async def test_members_of_a_gzip_stream_are_one_body(client: Client) -> None:
+    packed = gzip.compress(bought(0)) + gzip.compress(bought(1) * 9000)
+    for size in (1, 64, len(packed)):
+        found = await post(client, in_pieces(packed, size), **{"content-encoding": "gzip"})
+        assert found["joined"] == 9001
+
+
+@pytest.mark.parametrize("coding", ["br", "gzip, gzip"])
+async def test_a_coding_that_is_not_known_is_told(client: Client, coding: str) -> None:
+    head = LINES | {"content-encoding": coding}
+    assert "encoded" in (await problem(await client.post(PATH, data=bought(0), headers=head), 400))["detail"]
+
+
+async def test_a_coded_list_is_bounded_by_what_comes_out_and_told_when_it_is_cut_off(client: Client) -> None:
+    head = {"content-encoding": "gzip"}
+    one = gzip.compress(b"[" + bought(0) + b"]")
+    assert (await client.post(PATH, data=one, headers=head)).status == 200
+    await problem(await client.post(PATH, data=one[:-4], headers=head), 400)
+    await problem(await client.post(PATH, data=gzip.compress(b" " * (MAX_BODY + 1)), headers=head), 413)
 
 
 async def test_lines_under_another_content_type_are_told_the_right_one(client: Client) -> None:

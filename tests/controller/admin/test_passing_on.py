@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import aiohttp
 import orjson
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
 
 from proxy.controller.admin import PassingOn, Port, application
 from proxy.controller.admin.handlers import MAX_BODY
 from proxy.controller.admin.passing_on import REPLICA, LeaderAt
 from proxy.sockets import address_text
-from tests.controller.admin.clients import TOKEN, Client, problem
+from tests.controller.admin.clients import TOKEN, Client, Served, problem
 from tests.controller.fake_service import NAME, FakeSender, FakeService
 
 ABORT = {"reason": "too slow"}
@@ -58,7 +58,7 @@ async def _fleet(token: str | None = None, admin: str = "") -> AsyncIterator[_Fl
     door = await asyncio.get_running_loop().create_server(lambda: _Door(port), "127.0.0.1", 0)
     host, number = door.sockets[0].getsockname()
     passing_on = PassingOn(lambda: fleet.at, lambda: None)
-    async with TestClient(TestServer(application(standby, FakeSender(), passing_on))) as client:
+    async with TestClient(Served(application(standby, FakeSender(), passing_on))) as client:
         fleet = _Fleet(leader, standby, client, LeaderAt("host-1", f"{host}:{number}"))
         try:
             yield fleet
