@@ -15,12 +15,13 @@ LENGTHS: Final = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
 
 class ChartCounts:
     """`counts` (BUCKETS, bins + 1): by bin of the chart, and without a value; `spans` their numbers, −1 for none
-    yet."""
+    yet; `firsts` the whole seconds in which the first value of each came."""
 
     def __init__(self, bins: int) -> None:
         self.seconds = LENGTHS[0]
         self.counts: Ints = np.zeros((BUCKETS, bins + 1), np.int64)
         self.spans: Ints = np.full(BUCKETS, -1, np.int64)
+        self.firsts: Ints = np.zeros(BUCKETS, np.int64)
         self.used = 0
 
     def add(self, times: Floats, bins: Ints) -> None:
@@ -46,9 +47,7 @@ class ChartCounts:
         (0.7, 9.0, 99.0)
         """
         at = int(np.searchsorted(self.spans[: self.used], time // self.seconds))
-        if not 0 < at < self.used or self.spans[at] == time // self.seconds:
-            return time
-        return float(self.spans[at] * self.seconds)
+        return max(time, float(self.firsts[at])) if 0 < at < self.used else time
 
     def _open(self, time: float) -> int:
         """The latest span, which a value of this time counts in."""
@@ -56,7 +55,7 @@ class ChartCounts:
             while self.used == BUCKETS:
                 self._make_room()
             if not self.used or time // self.seconds > self.spans[self.used - 1]:
-                self.spans[self.used] = int(time // self.seconds)
+                self.spans[self.used], self.firsts[self.used] = int(time // self.seconds), int(time)
                 self.used += 1
         return int(self.spans[self.used - 1])
 
@@ -66,11 +65,13 @@ class ChartCounts:
             self._join(np.asarray(self.spans[: self.used] * before // self.seconds, np.int64))
         else:
             self.counts[:-1], self.spans[:-1] = self.counts[1:].copy(), self.spans[1:].copy()
+            self.firsts[:-1] = self.firsts[1:].copy()
             self.counts[-1], self.spans[-1] = 0, -1
             self.used -= 1
 
     def _join(self, spans: Ints) -> None:
-        numbers, where = np.unique(spans, return_inverse=True)
+        numbers, first, where = np.unique(spans, return_index=True, return_inverse=True)
+        self.firsts[: len(numbers)] = self.firsts[first]
         counts = np.zeros_like(self.counts)
         np.add.at(counts, where, self.counts[: self.used])
         self.counts, self.used = counts, len(numbers)

@@ -37,6 +37,8 @@ def dump_drift(detector: DriftDetector) -> bytes:
     for one in detector.fields:
         if one.chart is not None:
             arrays[f"chart.{len(fields)}"] = np.column_stack([one.chart.spans, one.chart.counts])[: one.chart.used]
+            starts = (one.chart.spans * one.chart.seconds).astype(np.int64)
+            arrays[f"firsts.{len(fields)}"] = (one.chart.firsts - starts).astype(np.int16)[: one.chart.used]
         fields.append(_dump_field(one))
     plan = detector.plan
     said = {"version": VERSION, "reference": [plan.first, plan.period, plan.seed], "fields": fields}
@@ -66,7 +68,7 @@ def load_drift(plan: DriftPlan, data: bytes) -> DriftDetector:
         before = slice(column, column := column + kept["width"])
         for one in detector.fields:
             if orjson.loads(orjson.dumps(one.field)) == kept["field"]:
-                _load_field(detector, one, kept, arrays.get(f"chart.{number}"))
+                _load_field(detector, one, kept, arrays.get(f"chart.{number}"), arrays.get(f"firsts.{number}", 0))
                 _copy_columns(detector, one.columns, arrays, before)
     return detector
 
@@ -108,7 +110,7 @@ def _dump_field(one: WatchedField) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _load_field(detector: DriftDetector, one: WatchedField, kept: dict[str, Any], chart: Any) -> None:
+def _load_field(detector: DriftDetector, one: WatchedField, kept: dict[str, Any], chart: Any, firsts: Any) -> None:
     one.state, one.stage = DriftState(kept["state"]), kept["stage"]
     one.seen, one.missed, one.began = kept["seen"], kept["missed"], kept["began"]
     one.lead, one.bet = kept["lead"] + one.columns.start, kept["bet"]
@@ -120,3 +122,4 @@ def _load_field(detector: DriftDetector, one: WatchedField, kept: dict[str, Any]
         if chart is not None and one.chart is not None:
             one.chart.seconds, one.chart.used = kept["seconds"], len(chart)
             one.chart.spans[: len(chart)], one.chart.counts[: len(chart)] = chart[:, 0], chart[:, 1:]
+            one.chart.firsts[: len(chart)] = (chart[:, 0] * kept["seconds"]).astype(np.int64) + firsts

@@ -22,6 +22,7 @@ from proxy.drift import (
     dump_drift,
     load_drift,
 )
+from proxy.drift.charts import ChartCounts
 from proxy.model import Kind
 
 AMOUNT = DriftField("amount", Kind.NUMBER)
@@ -248,6 +249,14 @@ def test_without_the_period_the_same_cycle_is_drift() -> None:
     found = detector.add(Observations(times, (values.tolist(),)))
     found += detector.add(Observations(times[-1] + 240.0 * np.arange(2000), (late.tolist(),)))
     assert found
+
+
+def test_a_chart_knows_when_a_pause_ended_however_long_its_spans_became() -> None:
+    chart, start = ChartCounts(1), 7.0 * 3600.0
+    for times in (np.arange(start, start + 60_000.0, 10.0), np.arange(2_001_234.0, 2_020_000.0, 10.0)):
+        chart.add(times, np.zeros(len(times), np.int64))
+    assert chart.seconds >= 300.0
+    assert [chart.seen_at(at) for at in (1_000_000.0, 2_001_000.0, 2_001_300.0)] == [2_001_234.0] * 2 + [2_001_300.0]
 
 
 @pytest.mark.parametrize("shift", [0.5, 1.0, 4.0])

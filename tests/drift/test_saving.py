@@ -37,6 +37,10 @@ def test_it_goes_on_as_if_nothing_had_been(n: int, shift: float) -> None:
         assert other.add(more) == detector.add(more)
     assert dump_drift(other) == dump_drift(detector)
     assert [other.chart(field.name) for field in FIELDS] == [detector.chart(field.name) for field in FIELDS]
+    for mine, theirs in zip(other.fields, detector.fields, strict=True):
+        assert (mine.chart is None) == (theirs.chart is None)
+        if mine.chart is not None and theirs.chart is not None:
+            assert mine.chart.firsts[: mine.chart.used].tolist() == theirs.chart.firsts[: theirs.chart.used].tolist()
 
 
 def test_what_a_build_without_jumps_saved_goes_on() -> None:
