@@ -21,6 +21,7 @@ from proxy.controller.admin.pair_view import ReadPairJson, SeenAnswerJson, SeenA
 from proxy.evidence.input.distances import LARGE, cosine_distances, total_variations
 from proxy.evidence.process.wealth import Floats
 from proxy.model import VALID, Kind, Outcome, Pair, Prediction, Reading, make
+from proxy.pairs.link import KEPT
 from proxy.pairs.redaction import pointers, redact, redact_query
 from proxy.predictions.calls import calls_distance
 from proxy.rfc3339 import rfc3339
@@ -30,7 +31,7 @@ WORDING = 0.1
 """The difference of a pair of several predictions of which only texts differ."""
 MAX_BYTES = 2 * 1024 * 1024
 """Bytes of all worst, of all latest and of all judged pairs, estimated from above."""
-MAX_BODY = 16 * 1024
+MAX_BODY = KEPT
 MAX_SPOKEN = 128 * 1024
 """Bytes kept of a language model's answer: an event of a stream weighs a quarter of a kilobyte and brings a word."""
 MAX_ROWS, MAX_VALUES, MAX_TEXT = 10, 64, 1000
@@ -228,7 +229,9 @@ def _raw(pair: Pair) -> int:
 def _cut(pair: Pair, reading: Reading, most: int) -> tuple[Pair, Reading, int]:
     """Pair and reading with the first bytes of each body and the first values of each prediction, and their size."""
     live, candidate = _shortened(pair.live, most), _shortened(pair.candidate, most)
-    pair = pair._replace(request_body=pair.request_body[:MAX_BODY], live=live, candidate=candidate, again=None)
+    if len(body := pair.request_body) > MAX_BODY:  # as a worker cuts it, but for a checksum that nobody asks for here
+        pair = pair._replace(request_body=body[:MAX_BODY], request_rest=len(body).to_bytes(12, "little"))
+    pair = pair._replace(live=live, candidate=candidate, again=None)
     aspects = tuple(map(_few, reading.aspects))
     reading = _few(reading)._replace(aspects=aspects)
     values = sum(_weight(one.live) + _weight(one.candidate) for one in (reading, *aspects))
@@ -289,7 +292,13 @@ def _shown(entry: _Entry, redacted: Sequence[str], names: Sequence[str]) -> Read
         "mismatch": reading.mismatch or None,
         "detail": "" if hidden else reading.detail,
         "segment": reading.segment or None,
-        "request": {"method": method, "path": redact_query(path, redacted), "body": _text(pair.request_body, hidden)},
+        "request": {
+            "method": method,
+            "path": redact_query(path, redacted),
+            "body": _text(pair.request_body, hidden),
+            "size": pair.request_size,
+            "whole": pair.request_size == len(pair.request_body) <= MAX_BODY,
+        },
         "live": _arm(pair.live, reading.live, hidden),
         "candidate": _arm(pair.candidate, reading.candidate, hidden),
         "aspects": [] if hidden else list(map(_aspect, reading.aspects, names)),

@@ -356,7 +356,9 @@ def pair(n: int) -> dict[str, Any]:
         "request": {
             "method": "POST",
             "path": "/v2/models/digits/infer",
-            "body": '{"inputs":[{"name":"x","data":[0,3,9]}]}',
+            "body": (asked := '{"inputs":[{"name":"x","data":[0,3,9]}]}'),
+            "size": len(asked),
+            "whole": True,
         },
         "live": arm(label),
         "candidate": arm(other) | ({"status": 0, "reason": "timeout", "seconds": None, "body": ""} if failed else {}),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from proxy.model import Arm, Outcome, Pair
+from proxy.pairs.link import KEPT, cut_request
 from tests.console.chats import ASKED, HEAD, NAME, ChatSurface, call, outcome, stream
 from tests.console.pages import CHROMIUM, DEADLINE, opened, shoot
 
@@ -163,6 +164,21 @@ async def test_axe_finds_nothing_in_open_pairs(browser: Any, theme: str, width: 
         if (theme, width) == ("light", 1360):
             await page.evaluate("document.querySelector('.pairs').scrollIntoView({block: 'start'}); scrollBy(0, -90)")
             await shoot(page, "console-pair", scroll=False)
+
+
+async def test_of_a_long_request_it_is_said_that_only_the_beginning_is_there(browser: Any) -> None:
+    body = cut_request(b'{"messages": [{"role": "user", "content": "%b"}]}' % (b"x" * 300_000))
+    long = one_more(stream("Yes."), stream("No."))._replace(request_body=body[:KEPT], request_rest=body[KEPT:])
+    async with opened(browser, ChatSurface([long])) as (page, origin, _):
+        pair = await opened_pair(page, origin, 5)
+        said = "nly the first 16 KiB of a request of 293 KiB are kept."
+        await expect(pair.locator(".asked")).to_have_text(f"What was asked cannot be read: o{said}")
+        await pair.get_by_text("request", exact=True).click()
+        await expect(pair.get_by_text(f"O{said}", exact=True)).to_be_visible()
+        other = await opened_pair(page, origin, 0)
+        await other.get_by_text("request", exact=True).click()
+        await expect(other.locator("pre").last).to_be_visible()
+        await expect(other.get_by_text("are kept.")).to_have_count(0)
 
 
 async def test_it_can_be_read_by_keyboard(browser: Any) -> None:

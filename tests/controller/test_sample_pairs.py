@@ -21,6 +21,7 @@ from proxy.controller.sample_pairs import (
 )
 from proxy.model import Arm, Kind, Outcome, Pair, Prediction, PredictionSpec
 from proxy.model.reasons import Reason
+from proxy.pairs.link import cut_request
 from proxy.predictions import read_pair
 from proxy.predictions.aspects import AspectsReader
 from tests.controller.worker import HEAD, answer
@@ -76,6 +77,22 @@ def test_what_is_kept_is_small() -> None:
     kept = SamplePairs()
     add(kept, 0, answer(1), body=b"x" * (1 << 20))
     assert len(kept.shown("latest", 1, ())[0]["request"]["body"]) == MAX_BODY
+
+
+def test_it_is_said_how_long_a_request_was_and_whether_all_of_it_is_shown() -> None:
+    """Whoever cut it: the worker, or what is kept here."""
+    kept = SamplePairs()
+    long = b"x" * 300_000
+    cut = cut_request(long)
+    for number, body in enumerate((b"x" * MAX_BODY, b"x" * (MAX_BODY + 1), long, cut[:MAX_BODY])):
+        rest = cut[MAX_BODY:] if number == 3 else b""
+        pair = Pair("t", 0, "w", number, f"i{number}", 1.0, Arm.LIVE, HEAD, body, answer(0), answer(0))
+        kept.add(pair._replace(request_rest=rest), read_pair(SPEC, pair))
+    shown = [pair["request"] for pair in kept.shown("latest", 9, ())][::-1]
+    assert [(one["size"], one["whole"]) for one in shown] == [
+        (MAX_BODY, True), (MAX_BODY + 1, False), (300_000, False), (300_000, False),
+    ]  # fmt: skip
+    assert {len(one["body"]) for one in shown} == {MAX_BODY}
 
 
 @pytest.mark.parametrize("answer_bytes", [500, 5_000, 100_000])

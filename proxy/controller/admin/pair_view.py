@@ -17,6 +17,11 @@ class SeenRequestJson(TypedDict):
     method: str
     path: str
     body: str
+    """At most its first 16 KiB."""
+    size: Whole
+    """Bytes of the whole body."""
+    whole: bool
+    """Whether all of the body is kept."""
 
 
 class SeenAnswerJson(TypedDict):

@@ -23,6 +23,9 @@ export function seconds(value) {
 }
 
 /** A long time in at most two units: 2 h 5 min. */
+/** A size as a person says it: 300 bytes, 16 KiB, 2.4 MiB. */
+export const bytes = (value) => (value < 1024 ? `${whole.format(value)} bytes` : value < 1023.5 * 1024 ? `${whole.format(value / 1024)} KiB` : `${plain.format(Math.round(value / 104_857.6) / 10)} MiB`);
+
 export function duration(value) {
   if (value === null || value === undefined) return "–";
   const units = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];

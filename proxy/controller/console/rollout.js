@@ -7,7 +7,7 @@ import { cut, h, name, part } from "./dom.js";
 import * as f from "./format.js";
 import { lineage } from "./lineage.js";
 import { isMe, whoIsIn, whyNot } from "./login.js";
-import { judged, spoken } from "./spoken.js";
+import { beginning, judged, spoken } from "./spoken.js";
 import { evidence, overlay, overlayData } from "./plots.js";
 import { earlierTrials } from "./trials.js";
 import { users } from "./users.js";
@@ -211,6 +211,13 @@ function saidIn(one, rollout, transcripts) {
   return { element, ask };
 }
 
+/** The request, behind a fold, and whether that is all of it. */
+function requestOf(request) {
+  const cutTo = beginning(request);
+  const note = cutTo ? h("p", { class: "muted small" }, `${cutTo[0].toUpperCase()}${cutTo.slice(1)}`) : null;
+  return h("details", { class: "more" }, h("summary", {}, "request"), note, h("pre", { tabindex: "0" }, `${request.method} ${request.path}\n\n`, h("bdi", {}, String(request.body))));
+}
+
 function pair(one, open, rollout, transcripts) {
   const said = one.transcript ? saidIn(one, rollout, transcripts) : null;
   const toggled = () => {
@@ -233,7 +240,7 @@ function pair(one, open, rollout, transcripts) {
     judged(one.judged),
     said?.element,
     raw(one),
-    h("details", { class: "more" }, h("summary", {}, "request"), h("pre", { tabindex: "0" }, `${one.request.method} ${one.request.path}\n\n`, h("bdi", {}, String(one.request.body).slice(0, 4000)))),
+    requestOf(one.request),
   );
   return h("li", {}, details);
 }

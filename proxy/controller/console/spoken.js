@@ -105,6 +105,9 @@ function oneChoice(pair, transcript, at, several) {
   ].flat();
 }
 
+/** Of a long request, how much of it is there. */
+export const beginning = ({ size, whole }) => (whole === false ? `only the first 16 KiB of a request of ${f.bytes(size)} are kept.` : "");
+
 /** What was read as each prediction, in a line: whether it differs, and of a label how. */
 function readings(aspects) {
   const plain = (rows) => rows?.length === 1 && ["boolean", "number"].includes(typeof rows[0]) ? String(rows[0]) : null;
@@ -121,7 +124,8 @@ export function spoken(pair, transcript) {
   const most = Math.max(1, ...ARMS.map((arm) => transcript[arm].choices.length));
   const untold = (trouble) => trouble && !(pair.detail ?? "").includes(trouble);
   const troubles = ARMS.filter((arm) => untold(transcript[arm].trouble)).map((arm) => h("p", { class: "cause held" }, h("span", { class: `arm-name ${arm}` }, arm), " ", cut(transcript[arm].trouble, 300)));
-  const asked = transcript.asked ? h("p", { class: "asked" }, h("span", { class: "muted" }, "asked "), h("bdi", {}, cut(transcript.asked, 1000))) : null;
+  const unread = !transcript.asked && beginning(pair.request);
+  const asked = unread ? h("p", { class: "asked muted" }, `What was asked cannot be read: ${unread}`) : transcript.asked ? h("p", { class: "asked" }, h("span", { class: "muted" }, "asked "), h("bdi", {}, cut(transcript.asked, 1000))) : null;
   return h("div", { class: "spoken" }, asked, readings(pair.aspects), troubles, Array.from({ length: most }, (_, at) => oneChoice(pair, transcript, at, most > 1)));
 }
 
