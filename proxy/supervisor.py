@@ -371,7 +371,8 @@ def run(path: Path) -> int:
     is in use, before anything is started. One that is told to stop before that ends as one that serves does.
     """
     setproctitle.setproctitle("understudy: supervisor")
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stops = (signal.SIGTERM, signal.SIGINT)  # SIGINT too: what a shell starts with `&` ignores it
+    before = [signal.signal(stop, signal.default_int_handler) for stop in stops]
     try:
         supervisor = Supervisor(path)
         logs.setup(supervisor._settings.log_format, supervisor._settings.log_level, "supervisor")
@@ -379,4 +380,5 @@ def run(path: Path) -> int:
     except KeyboardInterrupt:
         return 0
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for stop, handler in zip(stops, before, strict=True):
+            signal.signal(stop, handler)
