@@ -206,6 +206,7 @@ async def test_a_real_prometheus_finds_everything(tmp_path: Path) -> None:
         await hand(understudy, "good/new", full=True)
         await hand(understudy, "worse/bad", full=False)
         await found.until('understudy_rollout_weight_ratio{rollout="worse/bad"} == 0.5')
+        await found.until('understudy_requests_total{route="worse", upstream="bad", leg="served"} > 0')
         await set_mood(bad, mode="error")
         await found.until('understudy_rollouts_total{rollout="worse/bad", result="rolled_back"} == 1')
         await found.until('understudy_webhook_deliveries_total{event="rollout.rolled_back", result="retry"} > 0')
