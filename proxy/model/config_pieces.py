@@ -54,7 +54,8 @@ def finish(steps: StepsTo[T]) -> T:
         try:
             next(steps)
         except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]  # what `StepsTo[T]` returns
+            result: T = end.value
+            return result
 
 
 def read_worker_config(text: bytes) -> WorkerConfig:

@@ -43,7 +43,8 @@ async def in_slices(steps: StepsTo[T]) -> T:
             try:
                 next(steps)
             except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]  # what `StepsTo[T]` returns
+                result: T = end.value
+                return result
             if perf_counter() >= until:
                 await asyncio.sleep(0)
                 until = perf_counter() + SLICE
