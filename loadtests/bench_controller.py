@@ -228,7 +228,7 @@ with tempfile.TemporaryDirectory() as name:
 
 def report(rate: int, trees: list[Path], rounds: list[list[tuple[float, float]]]) -> None:
     """A row for each build; `rounds[i][k]` is round k of build i, of which build 0 is this one."""
-    offered = f"{rate:,}" if rate else "as fast as taken"
+    offered = f"{rate:,}" if rate else "maximum rate"
     for tree, own in zip(trees, rounds, strict=True):
         ratios = [ours[0] / theirs[0] for ours, theirs in zip(rounds[0], own, strict=True)]
         low, middle, high = quantiles(ratios, n=4)

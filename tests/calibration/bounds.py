@@ -101,27 +101,29 @@ def missed() -> list[Bound]:
 
 
 HEAD = """
-## Why some take longer than wished
+## Lower bounds
 
-What no test can undercut, and what our promises cost on top, reckoned by `tests/calibration/bounds.py`. *Best*: the one
-right bet, known beforehand, and nothing promised but 1 % at any number of looks: ln 100 nats, divided by what a pair
-gives on average. *Restarts*: half of the stake is kept for models that break later. *Bursts*: how bursty that many
-independent pairs look by chance; evidence is divided by it. What remains between their product and *shipped* is that
-nobody knows the best bet, so a grid of bets shares the stake.
+The minimum for any test, and the cost of each promise of Understudy, computed by `tests/calibration/bounds.py`:
 
-| truth | guard | best | with restarts | size of bursts | bound for us | shipped | wished |
+- *Best*: the best single bet, known beforehand, with 1 % at any number of looks as the only promise: ln 100
+  nats, divided by the mean gain of a pair.
+- *With restarts*: half of the wealth is reserved for models that break later.
+- *Burst size*: the burst size that so many independent pairs show by chance. Evidence is divided by it.
+- *Bound*: the product of the last two. *Shipped* is larger: the best bet is unknown, and a grid shares the wealth.
+
+| truth | guard | best | with restarts | burst size | bound | shipped | target |
 |---|---|---|---|---|---|---|---|
 """
 
 TAIL = """
-- *5 % wrong*, *errors + 1 point*: without dividing by bursts the wish would be met. But then a candidate at half its
-  limit, whose other answers come in bursts of five, would be rolled back in 42 % of trials. We keep the division.
-- *number, shift 0.2*: a difference may be as low as −8 ranges, and a bet that survives that can stake at most an eighth
-  a pair. A test that plugs in the variance is faster, because it assumes that such a pair never comes.
-- *Median × 1.5* was to fail within 80 pairs. The table looks every 100; looked at every 5 the median of 40 runs is 70.
-- *After 10⁹ good pairs* there were a million moments at which the model might have broken, and all of them share 1 %.
-  Even a test that knew in advance that there are a million, and weighed them equally, would need {equal:,.0f} pairs;
-  900 cannot be had.
+- *5 % wrong*, *errors + 1 point*: without the burst size the target would be met. But a candidate at half its limit,
+  whose different answers come in bursts of five, would then be rolled back in 42 % of trials.
+- *number, shift 0.2*: a difference can be as low as −8 interquartile ranges, so a bet can risk only an eighth of its
+  wealth per pair. A test with an estimated variance is faster, because it assumes that such a pair never comes.
+- *Median × 1.5*: the target was 80 pairs. The table has a look every 100 pairs; with one every 5 it takes 70 (median of
+  40 runs).
+- *After 10⁹ good pairs*: the break may be at any of a million restarts, which share the 1 %. Even a test that
+  knew this number and weighted all equally would need {equal:,.0f} pairs, so 900 is impossible.
 """
 
 

@@ -122,10 +122,12 @@ def line(duel: Duel, runs: int) -> str:
 HEAD = """
 ## Users until a verdict
 
-`max_outcome_drop` beside tests of two means over the same users, half of them on the candidate, with 20 requests each;
-a look every 1,000 users, fail at 1 %. Written by `tests/calibration/outcome_peers.py`; {runs} runs, five times as many
-of the rows on errors, {users:,} users each. *Fixed* is Welch's test over users, once, at {horizon:,} users; *repeated*
-the same at each look until then; *mSPRT* a normal mixture with the variance so far plugged in.
+`max_outcome_drop` compared with tests of two means over the same users, half of them on the candidate, with 20 requests
+each; a look every 1,000 users, fail at 1 %. Written by `tests/calibration/outcome_peers.py`; {runs} runs (five times as
+many in the rows on errors), {users:,} users each.
+
+*Fixed* is Welch's test over users, once, at {horizon:,} users. *Repeated* is the same test at each look until then.
+*mSPRT* is a normal mixture with the variance estimated so far.
 
 | truth | guard | verdict | bets | fixed | repeated | mSPRT |
 |---|---|---|---|---|---|---|
@@ -133,13 +135,14 @@ the same at each look until then; *mSPRT* a normal mixture with the variance so 
 
 
 TAIL = """
-- The rows on errors give the share of runs that fail a candidate which is exactly at its limit, where 1 % is allowed. A
-  test for one look that is looked at each 1,000 users fails several times as many; the others keep their rate.
-- The fixed test must be planned for a size of effect: it answers at its horizon, a day or a month later, however bad
-  the candidate is. Bets answer as early as the effect allows. Where it is small they need about as many users as a
-  fixed test that was planned for it.
-- The mSPRT leans on the variance so far. With conversions it is about as fast. With a tail of 1.5 there is no variance,
-  and it takes 1.8 times as many users to see that a fifth of the revenue is missing. Bets cut, and say so.
+- The rows on errors give the share of runs that fail a candidate exactly at its limit; 1 % is allowed. A test designed
+  for one look fails several times as many if it is repeated every 1,000 users. The others are consistent with 1 %.
+- The fixed test must be planned for an effect size, and gives its answer at its horizon (a day or a month later),
+  however bad the candidate is. Bets answer as early as the effect allows. For a small effect they need about as many
+  users as a fixed test that was planned for it.
+- The mSPRT depends on the estimated variance. With conversions it takes about as long as bets. With a tail of 1.5 the
+  variance is infinite, and the mSPRT takes 1.8 times as many users to detect that a fifth of the revenue is missing.
+  Bets cut the values, and the finding says so.
 """
 
 

@@ -220,28 +220,30 @@ def against(duel: Duel, runs: int) -> dict[str, np.ndarray]:
     return {name: np.array([peer(batch) for batch in batches]) for name, peer in duel.peers.items()}
 
 
-HEAD = """# Pairs until a verdict, beside other tests
+HEAD = """# Pairs until a verdict, compared with other tests
 
 Written by `python -m tests.calibration.peers`. Medians over {runs} runs of the same streams, a look every 100 pairs,
-fail at 1 % and pass at 5 %. *Bets* is a guard's own evidence at weight 1, *shipped* the same with its restarts and
-with bursts reckoned with (a pass has neither). ville 0.1 bets on the mean with predictable stakes; *quantiles* are
-Howard and Ramdas' sequences for each arm's quantile; *normal mixture* is the mSPRT with the variance so far plugged in.
-{machine}, {today}.
+fail at 1 % and pass at 5 %. {machine}, {today}.
+
+- *Bets*: the guard's own evidence at weight 1. *Shipped*: the same with restarts and burst size (a pass has neither).
+- *ville*: ville 0.1, which bets on the mean with predictable stakes.
+- *Quantiles*: confidence sequences for each arm's quantile (Howard and Ramdas).
+- *Normal mixture*: mSPRT with the variance estimated so far.
 
 | truth | guard | verdict | bets | shipped | ville | quantiles | normal mixture |
 |---|---|---|---|---|---|---|---|
 """
 
 TAIL = """
-- The row *errors at the limit* must not pass more often than 5 %: its figures are shares of ten times as many runs.
-  The normal mixture passes as soon as it looks where nobody has failed yet: a variance of 0 makes it certain. It is
-  fast in the other rows partly for the same reason, and keeps no error rate for small numbers of events.
-- ville's stakes adapt to what was seen; ours are a fixed grid, so that the evidence is a function of counts that merge,
-  can be saved and judged again. What that costs or gains is the difference between the columns.
-- A sequence for each arm's p99 by itself needs about {sequences} pairs before it has an upper end at all
-  (p + f(p) < 1), whatever the arms do. Bets on pairs of one request have no such start. The rows on p99 count blocks of
-  100 ms at 100 requests/s: all ten pairs of a block are ours, and one of them is what a test may take that needs
-  independent ones ([statistics](statistics.md#latency-by-blocks) says why). 600 blocks are a minute.
+- A pass in the row *errors at the limit* is an error, and 5 % are allowed. Its figures are shares of ten times as many
+  runs. The normal mixture passes at the first look if nobody has failed yet, because the estimated variance is then 0.
+  It is fast in other rows partly for the same reason, and does not keep its error rate for small numbers of events.
+- ville's stakes adapt to the data. Understudy's are a fixed grid, so that the evidence is a function of counts that can
+  be merged, saved and judged again. The difference between the columns is what that costs or gains.
+- A confidence sequence for one arm's p99 has no upper limit before about {sequences} pairs (p + f(p) < 1). Bets on
+  pairs of the same request do not have this delay.
+- The rows on p99 count blocks of 100 ms at 100 requests/s (600 per minute). Understudy uses all ten pairs of a
+  block. The other tests require independent pairs and use one ([reason](statistics.md#latency-by-blocks)).
 """
 
 
