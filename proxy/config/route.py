@@ -236,7 +236,7 @@ class Fallback(Section):
     model_config = ConfigDict(json_schema_extra=or_text)
 
     after: After = "auto"
-    """How slow; `auto` is twice live's recent p99, at least 20ms; `off` when a request must not be sent twice."""
+    """How slow; `auto` is twice live's recent p99, at least 20ms; `off`: clients see its failures, copies remain."""
     hold: Duration = 0.1
     """A candidate's answer that goes on for so long is a stream, whatever its type; one with a Content-Length, when
     more of it comes after that time."""
