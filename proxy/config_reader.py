@@ -1,4 +1,4 @@
-"""`python -m proxy.config_reader FILE [NICE]`: reads a configuration and prints what the supervisor needs of it
+"""`python -m proxy.config_reader FILE`: reads a configuration and prints what the supervisor needs of it
 (`ConfigRead`) as JSON; what cannot be read at all goes to standard error, with exit code 2."""
 
 from __future__ import annotations
@@ -69,10 +69,9 @@ def fixed(config: Config) -> dict[str, Any]:
     }
 
 
-def main(path: Path, nice: int = 0) -> int:
+def main(path: Path) -> int:
     """Read the file for the process that asks; the exit code."""
     output = own_output()
-    os.nice(nice)
     try:
         read = read_file(path)
     except (OSError, UnicodeDecodeError) as error:
@@ -83,4 +82,4 @@ def main(path: Path, nice: int = 0) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), *map(int, sys.argv[2:])))
+    sys.exit(main(Path(sys.argv[1])))

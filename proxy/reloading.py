@@ -26,18 +26,16 @@ log = logging.getLogger("understudy.supervisor")
 
 READING = 60.0
 """Seconds that the files may take to be read; hundreds of routes take a good half second."""
-BEHIND = 5
-"""How nice that is while there are clients, like the controller: it is to take no core from the workers."""
 UNREADABLE = 2
 """Exit code of the process that reads them when there is nothing to be read; it says why on standard error."""
 Read = Callable[[Path], Awaitable[ConfigRead]]
 """Read the files; raises `UnderstudyError` where there is nothing to be read."""
 
 
-def _command(path: Path, *nice: str) -> dict[str, Any]:
+def _command(path: Path, *behind: str) -> dict[str, Any]:
     environment = {**ENVIRONMENT, **os.environ, "PYTHONPATH": PACKAGE_PARENT}
     return {
-        "args": (sys.executable, "-P", "-m", "proxy.config_reader", str(path), *nice),
+        "args": (sys.executable, "-P", "-m", *behind, "proxy.config_reader", str(path)),
         "env": environment,
         "start_new_session": True,  # Ctrl-C is for whoever asked, and they end it
     }
@@ -54,7 +52,7 @@ def read_first(path: Path) -> ConfigRead:
 
 async def read_again(path: Path) -> ConfigRead:
     """Read the files beside the workers, as `read_first` does."""
-    command = _command(path, str(BEHIND))
+    command = _command(path, "proxy.behind")
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         *command.pop("args"), stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe, **command

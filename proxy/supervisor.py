@@ -112,7 +112,7 @@ class Supervisor:
         ]
         self.data_address, self.admin_address = data.where, admin.where
         self.grpc_address = grpc.where if grpc is not None else None
-        return workers, Child(CONTROLLER, ["proxy.controller.process", *runtime], admin.sockets[0])
+        return workers, Child(CONTROLLER, ["proxy.behind", "proxy.controller.process", *runtime], admin.sockets[0])
 
     def _look_at_store(self) -> None:
         """Refuse to start beside another Understudy on the same file; the controller takes the lock."""

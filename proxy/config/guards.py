@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from proxy.config.types import Reads, Section
 from proxy.evidence.families.guard import GuardType
@@ -43,9 +44,15 @@ class Limits:
 
 
 def _listed(limits: Any, aspect: str = "") -> tuple[Guard, ...]:
-    names = (name for name in GUARDS if name in type(limits).model_fields)
-    found = (_guard(GUARDS[name], getattr(limits, name)) for name in names)
-    return tuple(replace(guard, aspect=aspect) for guard in found if guard is not None)
+    section: type[BaseModel] = type(limits)
+    found = [_guard(kind, getattr(limits, name)) for name, kind in _kinds(section)]
+    return tuple([replace(guard, aspect=aspect) if aspect else guard for guard in found if guard is not None])
+
+
+@cache
+def _kinds(section: type[BaseModel]) -> tuple[tuple[str, GuardType], ...]:
+    """The guards that a section has keys for; asked several times of each of hundreds of rollouts."""
+    return tuple((name, kind) for name, kind in GUARDS.items() if name in section.model_fields)
 
 
 def _guard(kind: GuardType, value: Any) -> Guard | None:

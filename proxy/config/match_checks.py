@@ -19,16 +19,44 @@ def check_reachable(config: Config, blame: Blamer) -> None:
     """A route that is never reached, since an earlier one on the same listener takes every request that it would take;
     and routes of two owners that one request fits: which of them has it would depend on the names of their files."""
     grpc = [speaks(config, route.live) for route in config.routes]
-    for n in range(len(config.routes)):
+    earlier = _Earlier()
+    for n, route in enumerate(config.routes):
         if blame.is_broken(("routes", n, "match")):
             continue
-        for m in range(n):
-            if grpc[m] is not grpc[n] or blame.is_broken(("routes", m, "match")):
-                continue
-            problem = _conflict(m, n, config, blame)
+        for m in earlier.near(route.match.path):
+            problem = _conflict(m, n, config, blame) if grpc[m] is grpc[n] else None
             if problem is not None:
                 blame(*problem)
                 break
+        earlier.add(n, route.match.path)
+
+
+class _Earlier:
+    """The routes so far, by path: of hundreds only a few can have a request in common with another one.
+
+    >>> earlier = _Earlier()
+    >>> for n, path in enumerate(["/a", "/b", "/a*", None]): earlier.add(n, path)
+    >>> earlier.near("/b"), earlier.near("/b*")
+    ([1, 2, 3], [0, 1, 2, 3])
+    """
+
+    def __init__(self) -> None:
+        self._exact: dict[str, list[int]] = {}
+        self._wide: list[int] = []
+        self._every: list[int] = []
+
+    def add(self, n: int, path: str | None) -> None:
+        """The next route has this path."""
+        self._every.append(n)
+        (self._wide if _is_wide(path) else self._exact.setdefault(path or "", [])).append(n)
+
+    def near(self, path: str | None) -> list[int]:
+        """Those that may have a request in common with a route of this path, in their order."""
+        return self._every if _is_wide(path) else sorted([*self._exact.get(path or "", ()), *self._wide])
+
+
+def _is_wide(path: str | None) -> bool:
+    return path is None or path.endswith("*")
 
 
 def _conflict(m: int, n: int, config: Config, blame: Blamer) -> tuple[Path, str, str] | None:

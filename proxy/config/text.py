@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from proxy.config.slips import explain
+from proxy.config.yaml_nodes import TAG, Loader, nodes
 from proxy.errors import Mistake
 
 Path = tuple[str | int, ...]
@@ -26,7 +27,6 @@ Path = tuple[str | int, ...]
 MAX_NODES = 100_000
 HERE = Folder()
 
-_YAML = "tag:yaml.org,2002:"
 _TAGS = frozenset({"map", "seq", "str", "bool", "int", "float", "null", "merge"})
 _WHOLE = re.compile(r"[-+]?[0-9]+")
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
@@ -36,22 +36,6 @@ _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FILE = "file:"
 MAX_SECRET = 64 << 10
 """Bytes of the longest file that `${file:PATH}` may name: a key, not a certificate store."""
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader with the resolvers of the YAML 1.2 core schema."""
-
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - yaml's own protocol
-
-
-for _tag, _pattern, _first in (
-    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("int", r"[-+]?[0-9]+|0x[0-9a-fA-F]+", "-+0123456789"),
-    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("merge", r"<<", "<"),
-):
-    _Loader.add_implicit_resolver(_YAML + _tag, re.compile(f"^(?:{_pattern})$"), list(_first))
 
 
 def show(path: Path) -> str:
@@ -147,8 +131,7 @@ def read(text: str, environ: Mapping[str, str] | None, directory: Folder = HERE)
     defaults (`${NAME:-default}`) are filled in."""
     document = Document(environ={} if environ is None else environ, directory=directory)
     try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
+        loader, node = nodes(text)
         if node is not None:
             document.data = _Reader(loader, document, environ, directory).value(node, ())
     except yaml.MarkedYAMLError as error:
@@ -166,7 +149,7 @@ class _Reader:
     """One walk over the nodes."""
 
     def __init__(
-        self, loader: _Loader, document: Document, environ: Mapping[str, str] | None, directory: Folder
+        self, loader: Loader, document: Document, environ: Mapping[str, str] | None, directory: Folder
     ) -> None:
         self._loader, self._document, self._environ, self._directory = loader, document, environ, directory
         self._nodes = 0
@@ -178,7 +161,7 @@ class _Reader:
         if self._nodes > MAX_NODES or id(node) in self._inside:
             problem = "an alias to itself" if id(node) in self._inside else f"more than {MAX_NODES} values"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
-        if node.tag.removeprefix(_YAML) not in _TAGS:
+        if node.tag.removeprefix(TAG) not in _TAGS:
             raise yaml.MarkedYAMLError(problem=f"unknown tag {node.tag}", problem_mark=node.start_mark)
         self._inside.add(id(node))
         try:
@@ -208,13 +191,13 @@ class _Reader:
         return found
 
     def _scalar(self, node: yaml.Node, path: Path) -> Any:
-        if node.tag != _YAML + "str":
+        if node.tag != TAG + "str":
             try:
-                if _WHOLE.fullmatch(str(node.value)) and node.tag == _YAML + "int":
+                if _WHOLE.fullmatch(str(node.value)) and node.tag == TAG + "int":
                     return int(node.value)  # yaml would take a leading 0 for octal
                 return self._loader.construct_object(node)
             except (ValueError, KeyError, IndexError):  # the latter two by a tag that was written down: `!!bool x`
-                problem = f"not of type {node.tag.removeprefix(_YAML)}"
+                problem = f"not of type {node.tag.removeprefix(TAG)}"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
         text = str(node.value)
         if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):

@@ -36,7 +36,6 @@ from proxy.sockets import raise_descriptors
 
 log = logging.getLogger("understudy.controller")
 
-NICE = 5
 CONFIG_DEADLINE = 30.0
 Reload = Callable[[Config, str, int], Awaitable[str]]
 """Take a configuration, its hash and its number; gives why not, or nothing."""
@@ -153,7 +152,6 @@ def main() -> None:
     arguments = parser.parse_args()
     setproctitle.setproctitle("understudy: controller")
     raise_descriptors()
-    os.nice(NICE)
     control, listener = socket.socket(fileno=arguments.control_fd), socket.socket(fileno=arguments.listen_fd)
     code = uvloop.run(Process(control, listener, arguments.runtime).run())
     logging.shutdown()

@@ -71,7 +71,7 @@ UP: set[tuple[str, str]] = set()
 
 SHELL = {
     "cli", "supervisor", "preflight", "handover", "children", "config_file", "config_reader", "config_watch",
-    "answers", "reloading", "demo", "cores", "worker", "controller", "config",
+    "answers", "behind", "reloading", "demo", "cores", "worker", "controller", "config",
     "sockets", "logs", "file_patterns", "private", "resolver", "aiohttp_resolver", "request", "__main__",
     "pairs.channel", "http.framing",
 }  # fmt: skip

@@ -1,0 +1,28 @@
+"""`python -m proxy.behind MODULE ARGUMENT…`: runs a module that is to take no core from the workers, from its first
+import on: a second of a core that a process takes before it can ask for less would be felt by clients.
+
+Nice 5 leaves it a quarter of a core beside a worker that wants all of it. As a batch process it wakes up without
+interrupting whoever runs.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+from contextlib import suppress
+
+NICE = 5
+
+
+def step_back() -> None:
+    """Run behind the workers from now on."""
+    os.nice(NICE)
+    with suppress(OSError, AttributeError):  # a sandbox may forbid it, and only Linux has it
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+if __name__ == "__main__":
+    step_back()
+    del sys.argv[0]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
