@@ -18,6 +18,7 @@ OIDC := .venv-oidc
 GATES := .venv-gates
 SERVERS_READY := $(SERVERS)/.ready
 ORACLES := .venv-oracles
+LITELLM := .venv-litellm
 ORACLES_READY := $(ORACLES)/.ready
 
 # The whole tree once more, with the data path compiled in place
@@ -115,7 +116,11 @@ fuzz: $(READY) ## coverage-guided fuzzing of HTTP/1 and HTTP/2, both sides (FOR=
 	$(BIN)/python -m pip install -q atheris==3.0.0
 	$(BIN)/python -m tests.fuzz.run -max_total_time=$(or $(FOR),60) -max_len=4096 .fuzz
 
-bench: $(BENCH_READY) $(COMPILED_READY) ## seven workloads against nginx, HAProxy, Envoy, vllm-router, aiohttp, grpcio and a C floor; writes loadtests/RESULTS.md
+$(LITELLM)/.ready: requirements-litellm.lock tools/make_venv.py
+	$(PYTHON) tools/make_venv.py $(LITELLM) requirements-litellm.lock
+	@touch $@
+
+bench: $(BENCH_READY) $(LITELLM)/.ready $(COMPILED_READY) ## seven workloads against nginx, HAProxy, Envoy, vllm-router, LiteLLM, aiohttp, grpcio and a C floor; writes loadtests/RESULTS.md
 	$(BIN)/python -m loadtests.bench
 
 bench-hostile: $(COMPILED_READY) ## what hostile clients and models cost everybody else, beside nginx and HAProxy; into loadtests/RESULTS.md
@@ -224,4 +229,4 @@ lock: $(READY) ## pin the newest versions that pyproject.toml allows
 	$(PYTHON) tools/lock.py
 
 clean: ## remove the virtual environments and caches
-	rm -rf $(VENV) $(COMPILED) $(MLSERVER) $(SERVERS) $(TRITON) $(TORCHSERVE) $(LLAMA) $(KUBERNETES) $(OIDC) $(GATES) $(ORACLES) site .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) $(COMPILED) $(MLSERVER) $(SERVERS) $(TRITON) $(TORCHSERVE) $(LLAMA) $(KUBERNETES) $(OIDC) $(GATES) $(ORACLES) $(LITELLM) site .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -23,6 +23,7 @@ LOCKS = (
     ["requirements-mlserver.in", "--python-version", "3.11", "-o", "requirements-mlserver.lock"],
     ["requirements-servers.in", "--python-version", "3.11", "-o", "requirements-servers.lock"],
     ["requirements-llama.in", "--python-version", "3.11", "-o", "requirements-llama.lock"],
+    ["requirements-litellm.in", "--python-version", "3.11", "-o", "requirements-litellm.lock"],
     ["requirements-oracles.in", "--python-version", "3.11", "-o", "requirements-oracles.lock"],
     ["requirements-kubernetes.in", "--python-version", "3.11", "-o", "requirements-kubernetes.lock"],
     ["requirements-docs.in", "--python-version", "3.11", "-c", "requirements.lock", "-o", "requirements-docs.lock"],

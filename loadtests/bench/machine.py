@@ -33,8 +33,8 @@ def free_port() -> int:
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes] | None = None) -> None:
-    """Until somebody listens, 20 s at most; raises `RuntimeError`, at once when the process has ended."""
-    for _ in range(400):
+    """Until somebody listens, a minute at most; raises `RuntimeError`, at once when the process has ended."""
+    for _ in range(1200):
         with socket.socket() as sock:
             if sock.connect_ex(("127.0.0.1", port)) == 0:
                 return
@@ -82,9 +82,10 @@ def proportional_memory(pids: list[int]) -> float:
 
 
 def binary(name: str) -> str:
-    """Where a program is: on the path, or beside this Python; empty when it is not installed."""
-    beside = Path(sys.executable).parent / name
-    return shutil.which(name) or (str(beside) if beside.exists() else "")
+    """Where a program is: on the path, beside this Python, or in an environment of its own, which what has many
+    dependencies gets; empty when it is not installed."""
+    places = (Path(sys.executable).parent / name, ROOT / f".venv-{name}" / "bin" / name)
+    return shutil.which(name) or next((str(place) for place in places if place.exists()), "")
 
 
 def interpreter() -> str:
@@ -110,6 +111,13 @@ def _installed(name: str) -> str:
         return "not installed"
 
 
+def _beside(name: str) -> str:
+    """The version of a program that has an environment of its own."""
+    python = ROOT / f".venv-{name}" / "bin" / "python"
+    asked = f"from importlib.metadata import version; print(version({name!r}))"
+    return _first(str(python), "-c", asked) if python.exists() else "not installed"
+
+
 def versions(tree: Path = COMPILED) -> str:
     """The machine, the interpreter and the version of every proxy, for the line above a table."""
     cpus = Path("/proc/cpuinfo").read_text().splitlines()
@@ -121,5 +129,6 @@ def versions(tree: Path = COMPILED) -> str:
         _first("nginx", "-v"), " ".join(_first("haproxy", "-v").split()[:3]),
         f"Envoy {envoy[1] if envoy else 'not installed'}",
         f"vllm-router {_installed('vllm-router')}",
+        f"LiteLLM {_beside('litellm')}",
     ]  # fmt: skip
     return ", ".join(parts)

@@ -116,6 +116,19 @@ def vllm_router(bench: Bench, live: int, mirror: int, _kind: str) -> Peer:
     return whole(bench, "vllm-router", mirror, port, *command, *urls)
 
 
+def litellm(bench: Bench, live: int, mirror: int, _kind: str) -> Peer:
+    """LiteLLM's gateway, one model behind it, without keys of its own and without a line for each request."""
+    port = free_port()
+    to = {"model": "openai/m", "api_base": f"http://127.0.0.1:{live}/v1", "api_key": "none"}
+    config = bench.folder / f"litellm-{port}.yaml"
+    config.write_text(json.dumps({"model_list": [{"model_name": "m", "litellm_params": to}]}))
+    allowed = ("LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY=true", "LITELLM_LOG=ERROR")
+    command = ("env", *allowed, binary("litellm"), "--config", config, "--host", "127.0.0.1", "--num_workers", 1)
+    quiet = {"version": 1, "loggers": {name: {"level": "ERROR"} for name in ("uvicorn", "uvicorn.access")}}
+    (bench.folder / "quiet.json").write_text(json.dumps(quiet))
+    return whole(bench, "LiteLLM", mirror, port, *command, "--port", port, "--log_config", bench.folder / "quiet.json")
+
+
 @dataclass(frozen=True)
 class ProxyKind:
     """How to start a proxy, what must be installed for it, what it carries and whether it can mirror."""
@@ -151,5 +164,6 @@ PROXIES = {
     "aiohttp": ProxyKind(aiohttp, carries=("http",)),
     "grpcio": ProxyKind(grpcio, carries=("grpc",), mirrors=False),
     "vllm-router": ProxyKind(vllm_router, "vllm-router", carries=("chat",), mirrors=False),
+    "LiteLLM": ProxyKind(litellm, "litellm", carries=("chat",), mirrors=False),
 }
 """Every proxy by its name in the tables."""
