@@ -1,13 +1,14 @@
 """What the controller costs per pair, all of it.
 
-    python -m loadtests.bench_controller [--chat] [--against FOLDER ...] [PAIRS_PER_SECOND ...]
+    python -m loadtests.bench_controller [--chat | --probabilities] [--against FOLDER ...] [PAIRS_PER_SECOND ...]
 
 A real controller (event loop, links, store on a disk, looks, snapshots) runs in a process of its own; another one is a
 worker that writes frames of pairs to its socket, as fast as it takes them (0) or at a rate, each 10 ms as workers do.
 Counted is the CPU time of the controller's process as the kernel counts it, user and system, divided by the pairs that
 entered the evidence. Pairs are V2 JSON answers of about 300 bytes, scores, and the plan has the guards of the
-documented example; or with `--chat` whole answers of a chat model of about 700 bytes, read as text. Reported is the
-median of `ROUNDS` rounds of `SECONDS` each, after a warm-up.
+documented example; with `--chat` whole answers of a chat model of about 700 bytes, read as text; with
+`--probabilities` what `bench_dataplane` has, a row of two of them in answers of 300 bytes to the same request of 1 KB
+again and again. Reported is the median of `ROUNDS` rounds of `SECONDS` each, after a warm-up.
 
 `--against` names working trees of other builds (`git worktree add --detach FOLDER COMMIT`). Their controllers take
 turns with this one's, round by round, and the table has the median of the ratios of neighbouring rounds with its
@@ -57,6 +58,23 @@ routes:
         stages: [{shadow: 100%, min_pairs: 100000000}, {canary: 5%}]
         guards: {min_similarity: 0.05, max_extra_errors: 5%, p99_latency: 5x}
 """
+PROBABILITIES = """
+upstreams: {l: {url: "http://127.0.0.1:1"}, c: {url: "http://127.0.0.1:2", version: "1"}}
+routes:
+  - name: r
+    live: l
+    prediction: {protocol: v2, output: predict_proba, kind: probabilities}
+    rollouts:
+      - candidate: c
+        stages: [{shadow: 100%, min_pairs: 100000000}]
+        guards: {max_disagreement: 2%, max_mean_shift: 0.01, p99_latency: 100x, max_extra_errors: 1%}
+"""
+WORKLOADS = {
+    "scores": ("", "bench.pairs_of", "Worker"),
+    "chat": (CHAT, "chat_pairs_of", "Worker"),
+    "probabilities": (PROBABILITIES, "probability_pairs_of", "SameRequest"),
+}
+"""The configuration, what makes pairs, and who writes them, by names that `Build` knows."""
 ROUNDS, SECONDS, POOL = 7, 3.0, 4096
 PAUSE = 0.01
 """Seconds between two writes at a rate; `worker.publisher.DELAY`."""
@@ -128,6 +146,34 @@ def compared(ready: Connection) -> int:
     return count
 
 
+class SameRequest(Worker):
+    """Writes pairs of one request, sent again and again."""
+
+    def frames(self, count: int) -> bytes:
+        now, pairs = time.time(), self._pairs
+        numbers = range(self.sent, self.sent + count)
+        self.sent += count
+        new = [pairs[n % POOL]._replace(sequence=n, stage=1, time=now, id=f"r{n}") for n in numbers]
+        return b"".join([link.encode_pair(pair, 0) for pair in new])
+
+
+def probability_pairs_of(count: int) -> list[Pair]:
+    """Pairs as of `bench_dataplane`: one request of 1 KB, one answer of 300 bytes."""
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 300\r\n\r\n"
+    request = (
+        b"POST /v2/models/credit/infer HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nAccept: */*\r\nContent-Length: 1000\r\n"
+        b"Content-Type: application/json\r\nUser-Agent: bench\r\nX-User-Id: user-12345\r\n\r\n"
+    )
+    numbers = b",".join(b"%.2f" % ((n * 37 % 100) / 100) for n in range(186))
+    body = b'{"inputs":[{"name":"x","datatype":"FP64","shape":[1,180],"data":[%s]}]}' % numbers
+    said = (
+        b'{"model_name":"credit","outputs":[{"name":"predict_proba","datatype":"FP64","shape":[1,2],'
+        b'"data":[0.25,0.75]}],"id":"%s"}' % (b"x" * 178)
+    )
+    outcome = Outcome(200, head=head, body=said, seconds=0.01, first=0.009)
+    return [Pair("t", 0, "w", 0, "r", 0.0, Arm.LIVE, request, body, outcome, outcome)] * count
+
+
 def chat_pairs_of(count: int) -> list[Pair]:
     """Pairs of a chat model's whole answers, in which every eighth of the candidate's has another ending."""
     head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 700\r\n\r\n"
@@ -177,16 +223,15 @@ from pathlib import Path
 import loadtests.bench_controller as bench
 {definitions}
 bench.CONFIG = {config!r} or bench.CONFIG
-if {chat!r}:
-    bench.pairs_of = chat_pairs_of
-for name in ("Worker", "cpu_of", "compared", "controller"):
+bench.pairs_of = {pairs}
+for name in ("cpu_of", "compared", "controller"):
     globals()[name] = getattr(bench, name)
 with tempfile.TemporaryDirectory() as name:
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("fork").Process(target=controller, args=(Path(name), theirs))
     process.start()
     try:
-        worker = Worker(Path(name), ours.recv())
+        worker = {worker}(Path(name), ours.recv())
         for line in sys.stdin:
             print(*one_round(process.pid, worker, ours, int(line)), flush=True)
     finally:
@@ -194,15 +239,19 @@ with tempfile.TemporaryDirectory() as name:
         process.join(10)
 """
 
-    def __init__(self, tree: Path, *, chat: bool) -> None:
+    def __init__(self, tree: Path, workload: str) -> None:
         own = Path(__file__).read_text()
         imports = (
             own[own.index("import argparse") : own.index("from loadtests")]
             + "from proxy.model import Arm, Outcome, Pair\n"
         )
-        functions = own[own.index("def chat_pairs_of") : own.index("class Build")]
-        constants = f"SECONDS, PAUSE, POOL = {SECONDS}, {PAUSE}, {POOL}\nConnection = Worker = object\n"
-        code = self._CODE.format(definitions=imports + constants + functions, config=CHAT if chat else "", chat=chat)
+        functions = own[own.index("class SameRequest") : own.index("class Build")]
+        constants = f"SECONDS, PAUSE, POOL = {SECONDS}, {PAUSE}, {POOL}\nConnection = object\n"
+        theirs = "Worker, link = bench.Worker, bench.link\n"  # frames as that build writes them
+        config, pairs, worker = WORKLOADS[workload]
+        code = self._CODE.format(
+            definitions=imports + constants + theirs + functions, config=config, pairs=pairs, worker=worker
+        )
         self._process = subprocess.Popen(
             [sys.executable, "-c", self._SERVE, str(tree), code],
             cwd=tree,
@@ -241,11 +290,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="what the controller costs per pair")
     parser.add_argument("rates", type=int, nargs="*", default=[0, 5000, 1000])
     parser.add_argument("--against", type=Path, action="append", default=[], metavar="FOLDER")
-    parser.add_argument("--chat", action="store_true")
+    workload = parser.add_mutually_exclusive_group()
+    for one in ("chat", "probabilities"):
+        workload.add_argument(f"--{one}", dest="workload", action="store_const", const=one, default="scores")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     options = parser.parse_args()
     trees = [Path(__file__).resolve().parents[1], *(folder.resolve() for folder in options.against)]
-    builds = [Build(tree, chat=options.chat) for tree in trees]
+    builds = [Build(tree, options.workload) for tree in trees]
     try:
         for build in builds:
             build.round(0)

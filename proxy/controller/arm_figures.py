@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from proxy.controller.admin.chart_view import ArmFiguresJson, SpokenFiguresJson
 from proxy.model import Reading
 
 _LIVE_FIRST, _FIRST, _LIVE_TOKENS, _TOKENS, _EVENTS = range(5)
+_FIGURES = attrgetter("live_first", "first", "live_tokens", "tokens", "pieces")
 
 
 class ArmFigures:
@@ -27,7 +29,7 @@ class ArmFigures:
 
     def add(self, readings: Sequence[Reading]) -> None:
         """Remember readings."""
-        self._recent.extend([(one.live_first, one.first, one.live_tokens, one.tokens, one.pieces) for one in readings])
+        self._recent.extend(map(_FIGURES, readings))
 
     def shown(self, refusals: tuple[float, float] | None) -> SpokenFiguresJson | None:
         """Both arms' figures as JSON values, `refusals` being shares that are known otherwise; `None` before the first

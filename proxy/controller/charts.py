@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ LONGEST = 1e6
 """Seconds; what claims to have taken longer is not drawn."""
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
+_TIMES = attrgetter("live_seconds", "seconds")
 
 
 def unit(guard: Guard) -> str:
@@ -95,7 +97,7 @@ class Charts:
 
     def add(self, readings: Sequence[Reading], plan: Plan) -> None:
         """Remember readings of the trial."""
-        self._times.extend((one.live_seconds, one.seconds) for one in readings)
+        self._times.extend(map(_TIMES, readings))
         self._figures.add(readings)
         for spec, part in zip(plan.aspects, parts_of(readings, plan), strict=True):
             self._predictions.setdefault(spec.name, PredictionChart()).add(part)

@@ -291,7 +291,7 @@ class Controller:
                 self._close_accounts()
                 self.outcomes.settle()
                 for trial in list(self.trials.values()):
-                    self.intake.flush(trial)
+                    self.intake.catch_up(trial)
                     await asyncio.sleep(0)  # a look takes 20 ms, and there may be many
                 await self.drift.look(time.monotonic())
                 self._turn_budgets(time.monotonic())

@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from proxy.controller.rollout_run import BATCH, RolloutRun
+from proxy.controller.rollout_run import RolloutRun
 from proxy.controller.work import Steps, Work
 from proxy.model import Pair
 from proxy.pairs.key_mask import KeyMask
@@ -125,7 +125,7 @@ class Intake:
             return
         if (tripped := trial.take(pair)) is not None:
             self._judge.tripped(trial, tripped)
-        if not trial.planned or len(trial.readings.ready) >= BATCH or trial.readings.many:  # or what is due is planned
+        if not trial.planned or trial.readings.full:  # or what is due is planned
             self._plan_flush(trial)
 
     def _taken(self, trial: RolloutRun, tripped: Tripped | None) -> None:
@@ -164,13 +164,18 @@ class Intake:
     # --- micro-batches -----------------------------------------------------------------------------------------------
 
     def _plan_flush(self, trial: RolloutRun) -> None:
-        if len(trial.readings.ready) >= BATCH or trial.readings.many:
+        if trial.readings.full:
+            trial.filled_at = asyncio.get_running_loop().time()
             self.flush(trial)
         elif len(trial.readings.ready) and not trial.planned:
             trial.planned = True
             asyncio.get_running_loop().call_later(BATCH_TIME, self._flush_planned, trial)
 
     def _flush_planned(self, trial: RolloutRun) -> None:
+        rest = trial.filled_at + BATCH_TIME - asyncio.get_running_loop().time()
+        if rest > BATCH_TIME / 10:  # all that was there when it was planned has been added: the rest came later
+            asyncio.get_running_loop().call_later(rest, self._flush_planned, trial)
+            return
         trial.planned = False
         self.flush(trial)
 
@@ -183,6 +188,13 @@ class Intake:
         elif not trial.adding:
             trial.adding = True
             self._work.put(trial.plan.trial, lambda: self._add_in_turn(trial), first=True)
+
+    def catch_up(self, trial: RolloutRun) -> None:
+        """Add what is ready and due at no certain time, and look if it is time, whether or not anything came."""
+        if trial.planned and not self.waits(trial):
+            self.look_if_due(trial)
+        else:
+            self.flush(trial)
 
     def _add_in_turn(self, trial: RolloutRun) -> Steps:
         try:

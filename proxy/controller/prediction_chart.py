@@ -1,7 +1,8 @@
 """What one prediction of a rollout looks like over the latest pairs: distributions, and which labels agree.
 
-It decides nothing: a pair leaves a small tuple behind, and everything is worked out when somebody looks. Memory is
-bounded: `RECENT` pairs with at most `ROWS` rows each, and three numbers or 80 characters of each row, 200 of a text.
+It decides nothing: a pair leaves little behind, and everything is worked out when somebody looks: most pairs have been
+forgotten by then. Memory is bounded: `RECENT` pairs with at most `ROWS` rows each, and three numbers or 80 characters
+of each row, 200 of a text, or a row of `FEW` as it is.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import math
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import asdict
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,8 @@ RECENT = 1000
 """Pairs that distributions, labels and latencies are drawn from."""
 
 ROWS = 4
+FEW = 8
+"""Probabilities of an only row that are kept as they are."""
 BINS = 32
 OPENING = 200
 """Characters kept of a text: how it opens, by which refusals are known."""
@@ -39,6 +43,7 @@ _LABEL, _PROBABILITIES, _TEXT = (
     Kind.TEXT,
 )  # looking up a member costs 0.1 µs in Python 3.11
 
+_BOTH = attrgetter("live", "candidate")
 Floats = NDArray[np.float64]
 
 
@@ -52,12 +57,11 @@ class PredictionChart:
     def add(self, readings: Sequence[Reading]) -> None:
         """Remember readings of this prediction."""
         remember = self._recent.append
-        for reading in readings:
-            live, candidate = reading.live, reading.candidate
+        for live, candidate in map(_BOTH, readings):
             kind = ours = theirs = None
             if live is not None and candidate is not None and live.kind in _DRAWN:
                 kind = self._kind = live.kind
-                ours, theirs = _drawn(live), _drawn(candidate)
+                ours, theirs = _kept(live), _kept(candidate)
             elif live is not None and candidate is not None and live.kind is _TEXT:
                 kind, ours, theirs = _TEXT, live.rows[0][:OPENING], candidate.rows[0][:OPENING]
             remember((kind, ours, theirs))
@@ -83,7 +87,8 @@ class PredictionChart:
 
     def _both(self) -> list[tuple[Any, Any]]:
         """What is drawn of the recent pairs whose answers are of the present kind."""
-        return [(live, candidate) for kind, live, candidate in self._recent if kind is self._kind]
+        found = ((live, candidate) for kind, live, candidate in self._recent if kind is self._kind)
+        return [(_drawn_of(live), _drawn_of(candidate)) for live, candidate in found]
 
     def _scalars(self) -> tuple[Floats, Floats] | None:
         """One number of each recent answer of both arms, if the kind has one: its first row's."""
@@ -112,6 +117,18 @@ class PredictionChart:
 
 
 _TOP, _SURE, _SCALAR = range(3)
+
+
+def _kept(prediction: Prediction) -> Any:
+    """What is drawn of a prediction, or itself where that is worked out later."""
+    kind, rows, names = prediction
+    if kind is _PROBABILITIES and len(rows) == 1 and len(rows[0]) <= FEW and not names:
+        return prediction
+    return _drawn(prediction)
+
+
+def _drawn_of(kept: Any) -> Any:
+    return _drawn(kept) if type(kept) is Prediction else kept
 
 
 def _drawn(prediction: Prediction) -> tuple[Any, ...]:

@@ -12,8 +12,11 @@ from proxy.model import Reading
 EACH, ROW = 32, 8
 """What a reading, and a row of it, costs beside its values and characters, in those."""
 
-MOST = 16_384
-"""What is added to the evidence in one go: 512 readings of one value each, about 5 ms."""
+FULL = 16_384
+"""Of that, what makes a micro-batch, which takes 5 ms: 512 readings of one value each."""
+
+MOST = FULL + FULL // 8
+"""What is added to the evidence in one go: with the reading that makes a batch full, which is seldom long."""
 
 
 class Readings:
@@ -25,6 +28,11 @@ class Readings:
         self._orders: dict[str, ReorderBuffer] = {}
         self.ready: list[Reading] = []
         self._weight = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether there is enough for a micro-batch."""
+        return self._weight >= FULL
 
     @property
     def many(self) -> bool:
@@ -99,10 +107,12 @@ class Readings:
     def _ready(self, reading: Reading) -> None:
         self.ready.append(reading)
         live = reading.live
-        if not reading.aspects and (live is None or (len(live[1]) == 1 and type(live[1][0]) is float)):
-            self._weight += EACH  # the usual case
-        else:
+        if reading.aspects or live is None or reading.candidate is None or len(live[1]) != 1:
             self._weight += weight_of(reading)
+        elif type(first := live[1][0]) is float:  # these two are the usual cases
+            self._weight += EACH
+        else:
+            self._weight += EACH + ROW + len(first) if type(first) is tuple else weight_of(reading)
 
 
 def weight_of(reading: Reading) -> int:

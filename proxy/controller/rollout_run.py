@@ -49,9 +49,6 @@ from proxy.rollout.sparing import enough_pairs
 
 log = logging.getLogger("understudy.trials")
 
-BATCH = 512
-"""Readings that make a micro-batch, which takes 3 ms; fewer wait at most the batch time of the controller."""
-
 LOOK_SHARE = 0.01
 """Share of one core that looks at one rollout may take, and again that asking whether one is due may."""
 
@@ -104,6 +101,7 @@ class RolloutRun(KnownLater):
         self.tripwire = Tripwire(plan.consecutive_failures)
         self.looked: Looked | None = None
         self.planned = False  # whether a flush of the batch is due at a certain time
+        self.filled_at = 0.0  # when a micro-batch was full the last time, by the loop's clock
         self.adding = False  # whether readings are being added in turns
         self.added_at = 0.0
         self.unsnapshot = False

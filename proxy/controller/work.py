@@ -150,23 +150,31 @@ class Work:
 
     def _step(self) -> bool:
         """Do one step of what comes next; whether there was anything. Counted is the CPU that it took: on a machine
-        that is busy with something else, what waits would be held to be old."""
-        name = self._queue.next()
+        that is busy with something else, what waits would be held to be old. (To ask for it is a call of the kernel, so
+        it is asked twice for a step and not in it.)"""
+        queue, under_way = self._queue, self._under_way
+        name = queue.next()
         if name is None:
             return False
-        before, piece = self._cpu(), self._under_way.get(name)
-        if piece is None:
-            self._run(name, self._clock() + RUN)
-        else:
-            self._go_on(name, piece)
-        self._queue.worked(name, self._cpu() - before)
-        if name not in self._under_way:
-            self._queue.finished(name)
+        before, piece = self._cpu(), under_way.get(name)
+        pairs = self._run(name, self._clock() + RUN) if piece is None else 0
+        over = piece is not None and _is_over(piece.steps)
+        took = self._cpu() - before
+        queue.worked(name, took)
+        if pairs:
+            queue.learn(name, took / pairs, pairs)
+        elif piece is not None:
+            piece.took += took
+            if over:
+                self._end(name, piece)
+        if name not in under_way:
+            queue.finished(name)
         return True
 
-    def _run(self, name: str, until: float) -> None:
-        """Do the ordinary pairs that come next in a line, and take up the first piece of work that has steps."""
-        queue, clock, before, pairs = self._queue, self._clock, self._cpu(), 0
+    def _run(self, name: str, until: float) -> int:
+        """Do the ordinary pairs that come next in a line, and take up the first piece of work that has steps; how many
+        pairs that were."""
+        queue, clock, pairs = self._queue, self._clock, 0
         for old in queue.too_old(name):
             self._lose(old)
         while (item := queue.take(name)) is not None:
@@ -177,8 +185,7 @@ class Work:
             pairs += 1
             if clock() > until:
                 break
-        if pairs:
-            queue.learn(name, (self._cpu() - before) / pairs, pairs)
+        return pairs
 
     def _begun(self, item: Item) -> Steps | None:
         try:
@@ -187,14 +194,10 @@ class Work:
             _broke()
             return None
 
-    def _go_on(self, name: str, piece: _Piece) -> None:
-        before = self._cpu()
-        over = _is_over(piece.steps)
-        piece.took += self._cpu() - before
-        if over:
-            del self._under_way[name]
-            if piece.is_pair:
-                self._queue.learn(name, piece.took)
+    def _end(self, name: str, piece: _Piece) -> None:
+        del self._under_way[name]
+        if piece.is_pair:
+            self._queue.learn(name, piece.took)
 
     def _lose(self, pair: Pair) -> None:
         self.dropped += 1

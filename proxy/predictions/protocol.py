@@ -25,8 +25,9 @@ class Protocol:
     """One way to write an answer. `extract` raises `Unreadable`; `recognise(target, answer)` never raises, and `auto`
     asks in the order of `place` (10, 20, …). `servers` says who speaks it.
 
-    `single(spec, document)` is the one value that a JSON document holds, or `None` if it is any other document: a short
-    cut for the commonest answer of all. It changes nothing but the time, and a property test holds the two together.
+    `single(spec, document)` is the only row that a JSON document holds, a value or a list of them, else `None` (or
+    whatever `one_row` refuses): a short cut for the commonest answers of all. It changes nothing but the time, and a
+    property test holds the two together.
     `pointed`: the value is named by `pointer` or `jmespath`, not by `output`. `grpc`: calls are read as well.
     `outputs` is all that `output` may choose, where the protocol and not the model decides that; `kinds` are those that
     an answer can be read as: a file that asks for another is refused, as no pair of it could ever be compared.

@@ -19,7 +19,7 @@ from proxy.model import Kind, PredictionSpec
 from proxy.model.reasons import Reason
 from proxy.predictions.bounds import too_many
 from proxy.predictions.json_tools import word_for
-from proxy.predictions.shapes import Tensor, check_rows, floats, label_name, tensor
+from proxy.predictions.shapes import Tensor, check_rows, floats, label_name, only_row, tensor
 from proxy.predictions.unreadable import Unreadable, names
 
 MAX_LABELS = 65_536
@@ -47,6 +47,16 @@ def rows_of(spec: PredictionSpec, value: Any) -> Tensor:
     values = tensor(value)
     values.data = [item["b64"] if _is_bytes(item) else item for item in values.data]
     return values
+
+
+def row_of_predictions(_spec: PredictionSpec, document: Any) -> Any:
+    """What `{"predictions": …}` holds if it is one number or text, or an array of one row: `Protocol.single` of the
+    servers that answer so. Anything else is for `rows_of`.
+
+    >>> row_of_predictions(PredictionSpec(), {"predictions": [[0.25, 0.75]]})
+    [0.25, 0.75]
+    """
+    return only_row(document.get("predictions")) if type(document) is dict else None
 
 
 def chosen_name(spec: PredictionSpec, found: dict[str, Any]) -> str:

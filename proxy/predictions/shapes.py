@@ -38,6 +38,7 @@ EDGE = 1e-6
 
 # Looking up a member of an enum costs 0.1 µs in Python 3.11.
 _AUTO, _LABEL, _NUMBER, _SCORE, _TEXT = Kind.AUTO, Kind.LABEL, Kind.NUMBER, Kind.SCORE, Kind.TEXT
+_PROBABILITIES, _VECTOR = Kind.PROBABILITIES, Kind.VECTOR
 
 
 @dataclass(slots=True)
@@ -108,20 +109,49 @@ def predict(spec: PredictionSpec, values: Tensor, kind: Kind = Kind.AUTO, bounds
 
 
 def one_row(spec: PredictionSpec, value: Any) -> Prediction | None:
-    """The prediction in a single value if it is beyond doubt; `None` leaves it to `predict`.
+    """The prediction in a single value, or in a list of those of one row, if it is beyond doubt; `None` leaves it to
+    `predict`.
 
-    >>> score = PredictionSpec(kind=Kind.SCORE)
-    >>> one_row(score, 0.5), one_row(score, 1.5)
-    (Prediction(kind=<Kind.SCORE: 'score'>, rows=(0.5,), names=()), None)
+    >>> score, wide = PredictionSpec(kind=Kind.SCORE), PredictionSpec(kind=Kind.PROBABILITIES)
+    >>> one_row(score, 0.5), one_row(score, 1.5), one_row(wide, [0.25, 0.75]).rows, one_row(wide, [0.25, 0.5])
+    (Prediction(kind=<Kind.SCORE: 'score'>, rows=(0.5,), names=()), None, ((0.25, 0.75),), None)
     """
     kind = spec.kind
     if type(value) is float:
         known = spec.low <= value <= spec.high if kind is _SCORE else kind is _NUMBER and isfinite(value)
+    elif type(value) is list:
+        if kind is not _PROBABILITIES and kind is not _VECTOR:
+            return one_row(spec, value[0]) if len(value) == 1 and type(value[0]) is not list else None
+        row = _numbers_of_row(kind, value)
+        return make(Prediction, (kind, (row,), ())) if row is not None else None
     else:
         known = (kind is _LABEL and type(value) in _NAMES) or (
             kind is _TEXT and type(value) is str and len(value) <= NODES
         )
     return make(Prediction, (kind, (value,), ())) if known else None
+
+
+def _numbers_of_row(kind: Kind, values: list[Any]) -> tuple[float, ...] | None:
+    """One row of probabilities or a vector, if there is no doubt about any of its values."""
+    types = set(map(type, values))
+    if types != _FLOATS:
+        if not types <= _NUMBERS:
+            return None
+        values = list(map(float, values))
+    total = sum(values)
+    if kind is _VECTOR:
+        return tuple(values) if values and isfinite(total) else None
+    known = len(values) > 1 and min(values) >= 0.0 and max(values) <= 1.0 and _LEAST <= total <= _MOST
+    return tuple(values) if known else None
+
+
+def only_row(value: Any) -> Any:
+    """A JSON value, or of nested arrays that hold one row that row, as `one_row` takes it.
+
+    >>> only_row(0.5), only_row([0.25, 0.75]), only_row([[0.25, 0.75]]), only_row([[1], [2]])
+    (0.5, [0.25, 0.75], [0.25, 0.75], [[1], [2]])
+    """
+    return value[0] if type(value) is list and len(value) == 1 and type(value[0]) is list else value
 
 
 _NAMES = (int, str)

@@ -1,5 +1,5 @@
 """The usual pair, in two thirds of the time that any other takes: two answers of 200 with nothing to undo, of the same
-type, each of which is JSON that holds one value beyond doubt.
+type, each of which is JSON that holds one value, or one row of numbers, beyond doubt.
 
 Invariant: what is read here is what `PairReader` reads the long way (`tests/predictions/test_usual.py`); whatever is in
 doubt is left to it. An answer that is the other's byte for byte is not parsed again.
@@ -60,7 +60,7 @@ class UsualReader:
         if live is None:
             return None
         candidate = live if their_body == our_body else self._said(their_body)
-        if candidate is None or type(candidate[1][0]) is not type(live[1][0]):
+        if candidate is None or (candidate is not live and not _fit(live[1][0], candidate[1][0])):
             return None
         key, segment, cluster = self._of_request(head, body, rest)
         return make(Reading, (
@@ -70,10 +70,15 @@ class UsualReader:
         ))  # fmt: skip
 
     def _said(self, body: bytes) -> Prediction | None:
-        """The one value of a body, if it is beyond doubt."""
+        """The one row of a body, if it is beyond doubt."""
         if len(body) > self._most:
             return None
         try:
             return one_row(self._spec, self._single(self._spec, orjson.loads(body)))
         except Exception:  # no JSON, or whatever else: the long way says what is wrong with it
             return None
+
+
+def _fit(live: Any, candidate: Any) -> bool:
+    """Whether two rows can be compared without a doubt: of one type, and as wide as each other."""
+    return type(live) is type(candidate) and (type(live) is not tuple or len(live) == len(candidate))

@@ -179,7 +179,7 @@ def test_one_micro_batch_of_the_dearest_readings_takes_its_bounded_time(name: st
 
 def test_a_micro_batch_is_bounded_by_what_it_is_to_compare() -> None:
     readings = Readings()
-    wide = (0.5,) * 9000
+    wide = (0.5,) * 9500
     expected = [make_reading(n, *([wide, wide] if n % 3 == 0 else [0.5, 0.5]), kind=Kind.VECTOR) for n in range(30)]
     for reading in expected:
         assert readings.add(reading)

@@ -23,7 +23,17 @@ HEADS = (
 )
 REQUESTS = (b"POST /v2/models/m/infer HTTP/1.1\r\nx-team: a\r\n\r\n", b"HEAD / HTTP/1.1\r\n\r\n")
 VALUES = (0.5, 0.25, 1, 0, 1.5, -0.0, True, None, "cat", "cat:0.5", "", 2**63, 2**70, [0.5], {"a": 1})
-KINDS = (Kind.SCORE, Kind.NUMBER, Kind.LABEL, Kind.AUTO, Kind.TEXT, Kind.PROBABILITIES)
+ROWS = (
+    [0.25, 0.75], [0.25, 0.5, 0.25], [1, 0], [1, 0.0], [0.5], [1], ["cat"], ["cat", "dog"], [], [None, 1.0], [True, 0],
+    [-0.0, 1.0], [1.5, -0.5], [0.5, 0.25], [0.5, 0.515], [1e308, 1e308], [2**63, 0.5], [0.0, 0.0], [{"a": 1}, 0.5],
+    [[0.25, 0.75]], [[0.75, 0.25]], [[1, 0]], [[0.5]], [[0.5], [0.5]], [[0.25], 0.75], [[0.25, 0.75], [0.5, 0.5]], [[]],
+    [[[0.25, 0.75]]], [["cat"]], [[7]], [0.25, [0.75]], [{"label": "cat", "score": 0.5}],
+)  # fmt: skip
+SHAPES = ([2], [1, 2], [2, 1], [1, 1, 2], [True, 2], [1, 2.0], [3], [1, 3], [0], [], [1], [1, 1], [1, 0], 2, None)
+KINDS = (
+    Kind.SCORE, Kind.NUMBER, Kind.LABEL, Kind.AUTO, Kind.TEXT, Kind.PROBABILITIES, Kind.PROBABILITIES, Kind.VECTOR,
+    Kind.RANKING,
+)  # fmt: skip
 
 
 def v2(value: object, shape: object, datatype: str, name: str) -> bytes:
@@ -33,6 +43,12 @@ def v2(value: object, shape: object, datatype: str, name: str) -> bytes:
         return orjson.dumps({"id": "7", "outputs": [output]})
     except orjson.JSONEncodeError:  # a whole number beyond 64 bits
         return b'{"outputs":[{"name":"y","shape":[1],"datatype":"%s","data":[%s]}]}' % (datatype.encode(), b"1" * 22)
+
+
+def v2_rows(data: object, shape: object, datatype: str, name: str, beside: object) -> bytes:
+    """A V2 answer with a row or several, now and then with another output before it."""
+    output = {"name": name, "shape": shape, "datatype": datatype, "data": data}
+    return orjson.dumps({"outputs": [output] if beside is None else [beside, output]})
 
 
 def chat(message: object, choice: dict[str, object], more: dict[str, object]) -> bytes:
@@ -58,6 +74,19 @@ chats = st.builds(
     st.sampled_from(({}, {}, {}, {"two": 1}, {"data": []}, {"output": []}, {"choices": []}, {"choices": None})),
 )
 bodies = st.one_of(
+    st.builds(
+        v2_rows,
+        st.sampled_from(ROWS),
+        st.sampled_from(SHAPES),
+        st.sampled_from(("FP64", "FP64", "FP64", "INT64", "BYTES", "BOOL", "what", [])),
+        st.sampled_from(("y", "y", "z", 7)),
+        st.sampled_from((None, None, {"name": "z"}, {"name": "y"}, {}, [], "name", None)),
+    ),
+    st.builds(
+        lambda key, value: orjson.dumps({key: value}),
+        st.sampled_from(("predictions", "predictions", "outputs")),
+        st.sampled_from((*ROWS, *(value for value in VALUES if value != 2**70))),
+    ),
     chats,
     st.builds(
         v2,
@@ -77,9 +106,10 @@ outcomes = st.builds(
 )
 specs = st.builds(
     PredictionSpec,
-    protocol=st.sampled_from(("v2", "json", "openai", "openai", "auto")),
+    protocol=st.sampled_from(("v2", "v2", "json", "openai", "auto", "tensorflow", "kserve-v1", "mlflow")),
     kind=st.sampled_from(KINDS),
     output=st.sampled_from(("", "y", "text", "text", "refusal")),
+    pointer=st.sampled_from(("", "/predictions", "/predictions/0", "/predictions/*")),
 )
 
 
@@ -94,21 +124,64 @@ def pairs(draw: st.DrawFn) -> Pair:
     return Pair("t", 1, "w", 3, "i", 2.0, served, head, b'{"x": 1}', live, candidate, again, request_id=given_id)
 
 
+def reads_alike(spec: PredictionSpec, pair: Pair, segments: Segments | None = None) -> None:
+    reader = PairReader(spec, segments)
+    reader.is_short(pair)  # learns the heads, as it does before a pair is read
+    short = repr(reader.read(pair))
+    reader._usual = reader._single = None
+    assert short == repr(reader._any(pair))
+
+
 @given(specs, st.lists(pairs(), min_size=1, max_size=4), st.booleans())
 def test_the_short_way_and_the_long_way_read_the_same(spec: PredictionSpec, found: list[Pair], segments: bool) -> None:
     for pair in found:
-        reader = PairReader(spec, Segments(header="x-team") if segments else None)
-        reader.is_short(pair)  # learns the heads, as it does before a pair is read
-        short = repr(reader.read(pair))
-        reader._usual = reader._single = None
-        assert short == repr(reader._any(pair))
+        reads_alike(spec, pair, Segments(header="x-team") if segments else None)
 
 
-@pytest.mark.parametrize("kind", [Kind.SCORE, Kind.NUMBER])
-def test_an_ordinary_pair_goes_the_short_way(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", dict.fromkeys(KINDS))
+@pytest.mark.parametrize("protocol", ["v2", "json", "tensorflow", "mlflow"])
+def test_every_row_is_read_the_same_either_way(protocol: str, kind: Kind) -> None:
+    spec = PredictionSpec(protocol=protocol, kind=kind, pointer="/predictions")
+    values = [value for value in VALUES if value != 2**70]
+    if protocol == "v2":
+        datatypes = ("FP64", "INT64", "BYTES")
+        rows = [(row, shape, datatype) for row in ROWS for shape in SHAPES for datatype in datatypes]
+        bodies = [v2_rows(row, shape, datatype, "y", None) for row, shape, datatype in rows]
+    else:
+        bodies = [usual(protocol, value) for value in (*ROWS, *values)]
+    usual_ones = [usual(protocol, value) for value in ([0.25, 0.75], [0.5], ["cat"])]
+    for body in bodies:
+        for ours, theirs in ((body, body), *((body, one) for one in usual_ones), *((one, body) for one in usual_ones)):
+            live, candidate = Outcome(200, head=JSON, body=ours), Outcome(200, head=JSON, body=theirs)
+            reads_alike(spec, Pair("t", 1, "w", 3, "i", 2.0, Arm.LIVE, REQUESTS[0], b"{}", live, candidate))
+
+
+USUAL = (
+    (Kind.SCORE, "v2", 0.5, 0.25),
+    (Kind.NUMBER, "v2", 0.5, 7.5),
+    (Kind.PROBABILITIES, "v2", [0.25, 0.75], [1, 0]),
+    (Kind.VECTOR, "v2", [0.25, 0.75, 3.0], [1.0, 0.0, -1.0]),
+    (Kind.PROBABILITIES, "kserve-v1", [[0.25, 0.75]], [[1.0, 0.0]]),
+    (Kind.VECTOR, "tensorflow", [[0.25, 0.75]], [[1.0, 2.0]]),
+    (Kind.SCORE, "mlflow", [0.5], [0.25]),
+    (Kind.LABEL, "mlflow", ["cat"], ["dog"]),
+    (Kind.PROBABILITIES, "json", [0.25, 0.75], [1.0, 0.0]),
+)
+
+
+def usual(protocol: str, value: object) -> bytes:
+    """An answer with this value, or this row, as the protocol writes it."""
+    if protocol != "v2":
+        return orjson.dumps({"predictions": value})
+    row = value if isinstance(value, list) else [value]
+    return v2_rows(row, [1, len(row)], "FP64", "y", None)
+
+
+@pytest.mark.parametrize(("kind", "protocol", "ours", "theirs"), USUAL)
+def test_an_ordinary_pair_goes_the_short_way(kind: Kind, protocol: str, ours: object, theirs: object) -> None:
     """Or the test above would compare the long way with itself."""
-    reader = PairReader(PredictionSpec(protocol="v2", kind=kind))
-    live, candidate = (Outcome(200, head=JSON, body=v2(value, [1], "FP64", "y")) for value in (0.5, 0.25))
+    reader = PairReader(PredictionSpec(protocol=protocol, kind=kind, pointer="/predictions"))
+    live, candidate = (Outcome(200, head=JSON, body=usual(protocol, value)) for value in (ours, theirs))
     pair = Pair("t", 1, "w", 3, "i", 2.0, Arm.LIVE, REQUESTS[0], b"{}", live, candidate)
     assert reader.is_short(pair)
     assert reader._usual is not None

@@ -30,6 +30,7 @@ WAITING_BYTES = 2 * 1024 * 1024
 """Bytes of requests that wait for their label, estimated from above."""
 MOST_VALUES = 64
 """Values or characters of a row beyond which it is not kept."""
+_LONG = (str, tuple)
 
 
 def loss(kind: Kind, row: Any, truth: Any, low: float, high: float, scale: float) -> float | None:
@@ -91,17 +92,9 @@ def _as_number(truth: Any) -> Any:
     return _TRUTHS.get(truth.lower(), truth)
 
 
-def small(prediction: Prediction) -> bool:
-    """Whether a prediction is one row, short enough to be kept until its label comes.
-
-    >>> small(Prediction(Kind.SCORE, (0.5,))), small(Prediction(Kind.SCORE, (0.5, 0.5)))
-    (True, False)
-    """
-    rows = prediction.rows
-    if len(rows) != 1:
-        return False
-    row = rows[0]
-    return type(row) is float or not isinstance(row, str | tuple) or len(row) <= MOST_VALUES
+def _is_short(row: Any) -> bool:
+    """Whether a row is short enough to be kept until its label comes."""
+    return type(row) is float or not isinstance(row, _LONG) or len(row) <= MOST_VALUES
 
 
 class Entry(NamedTuple):
@@ -166,10 +159,9 @@ class Waiting:
         return len(self._entries)
 
     def add(self, name: str, live: Prediction, candidate: Prediction, key: int, stage: int, time: float) -> None:
-        """Let a request wait if it is chosen; `time` is its own, in seconds."""
+        """Let a request wait if it is chosen and each answer is one short row; `time` is its own, in seconds."""
         rows, others = live[1], candidate[1]
-        usual = len(rows) == len(others) == 1 and type(rows[0]) is type(others[0]) is float
-        if not usual and not (small(live) and small(candidate)):
+        if not (len(rows) == len(others) == 1 and _is_short(rows[0]) and _is_short(others[0])):
             return
         if name in self._entries:
             self._drop(name)

@@ -19,10 +19,10 @@ from proxy.predictions.json_events import Find, found_in, pieces_of, unnamed_lin
 from proxy.predictions.json_tools import value_at, word_for
 from proxy.predictions.message import Message
 from proxy.predictions.protocol import Protocol
-from proxy.predictions.shapes import Tensor, tensor
+from proxy.predictions.shapes import Tensor, only_row, tensor
 from proxy.predictions.unreadable import Unreadable
 
-_PLAIN = (float, int, str)
+_ROW = (float, int, str, list)
 
 
 def extract(spec: PredictionSpec, answer: Message) -> Tensor:
@@ -73,10 +73,10 @@ def _finder(spec: PredictionSpec) -> Find:
 
 
 def single(spec: PredictionSpec, document: Any) -> Any:
-    """The value at `spec.pointer` if it is one number or text, else `None`.
+    """The value at `spec.pointer` if it is one number or text, or an array of one row; else `None`.
 
     >>> single(PredictionSpec(pointer="/score"), {"score": 0.5}), single(PredictionSpec(pointer="/a"), {"a": [0.5]})
-    (0.5, None)
+    (0.5, [0.5])
     """
     if spec.jmespath:
         return None
@@ -85,7 +85,7 @@ def single(spec: PredictionSpec, document: Any) -> Any:
         if type(value) is not dict:
             return None
         value = value.get(token)
-    return value if type(value) in _PLAIN else None
+    return only_row(value) if type(value) in _ROW else None
 
 
 def _follow_all(document: Any, pointer: Pointer) -> Any:

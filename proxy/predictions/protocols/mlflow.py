@@ -11,7 +11,7 @@ from proxy.model.reasons import Reason
 from proxy.predictions.json_tools import word_for
 from proxy.predictions.message import Message
 from proxy.predictions.protocol import Protocol
-from proxy.predictions.rows import rows_of
+from proxy.predictions.rows import row_of_predictions, rows_of
 from proxy.predictions.shapes import Tensor
 from proxy.predictions.unreadable import Unreadable, names
 
@@ -35,4 +35,4 @@ def recognise(target: str, answer: Message) -> bool:
         return False
 
 
-PROTOCOLS = (Protocol("mlflow", 40, "MLflow (`mlflow models serve`)", extract, recognise),)
+PROTOCOLS = (Protocol("mlflow", 40, "MLflow (`mlflow models serve`)", extract, recognise, row_of_predictions),)

@@ -18,7 +18,7 @@ from proxy.model.reasons import Reason
 from proxy.predictions.json_tools import word_for
 from proxy.predictions.message import Message
 from proxy.predictions.protocol import Protocol
-from proxy.predictions.rows import chosen_name, rows_of, scored
+from proxy.predictions.rows import chosen_name, row_of_predictions, rows_of, scored
 from proxy.predictions.shapes import Tensor, check_rows, label_name, tensor
 from proxy.predictions.unreadable import Unreadable, names
 
@@ -68,6 +68,6 @@ def recognise(target: str, answer: Message) -> bool:
 
 
 PROTOCOLS = (
-    Protocol("tensorflow", 20, "TensorFlow Serving", extract, recognise),
-    Protocol("kserve-v1", 30, "KServe's V1 protocol", extract),
+    Protocol("tensorflow", 20, "TensorFlow Serving", extract, recognise, row_of_predictions),
+    Protocol("kserve-v1", 30, "KServe's V1 protocol", extract, single=row_of_predictions),
 )

@@ -69,26 +69,34 @@ def extract(spec: PredictionSpec, answer: Message) -> Tensor:
 
 
 def single(spec: PredictionSpec, document: Any) -> Any:
-    """The value of the wanted output if it is JSON, whole and exactly one number or text, else `None`.
+    """The value of the wanted output if it is JSON, whole and exactly one number or text, or the list of the numbers of
+    its only row; else `None`.
 
     >>> single(PredictionSpec(), {"outputs": [{"name": "y", "shape": [1, 1], "datatype": "FP64", "data": [0.5]}]})
     0.5
     """
     try:
         outputs, wanted = document["outputs"], spec.output
-        if type(outputs) is not list or len(outputs) != 1:
+        if type(outputs) is not list or (len(outputs) != 1 and not wanted):
             return None
         output = outputs[0]
-        shape, data = output["shape"], output["data"]
+        if wanted and output["name"] != wanted:
+            output = next(one for one in outputs if one["name"] == wanted)
+        shape, data, datatype = output["shape"], output["data"], output["datatype"]
+        if type(data) is list and len(data) == 1 and type(data[0]) is list:
+            data = data[0]
+        count = len(data) if type(data) is list else 0
         # An equality of lists would take `true` and 1.0 for 1, which `extract` refuses.
-        one = (shape == [1] or shape == [1, 1]) and type(shape[0]) is type(shape[-1]) is int
-        if not one or type(data) is not list or len(data) != 1 or (wanted and output["name"] != wanted):
+        row = (shape == [count] or shape == [1, count]) and type(shape[0]) is type(shape[-1]) is int
+        if not row or count < 1:
             return None
+        if count > 1:
+            return data if datatype in NUMBERS else None
         value = data[0]
-        if type(value) not in _SINGLES[output["datatype"]]:
+        if type(value) not in _SINGLES[datatype]:
             return None
         return None if type(value) is str and ":" in value else value  # it may be a class with its score
-    except (KeyError, TypeError):
+    except (IndexError, KeyError, TypeError, StopIteration):
         return None
 
 
