@@ -27,27 +27,28 @@ COMPILED_READY := $(COMPILED)/.ready
 
 # What a test may need beyond this machine's Python has a marker, and a target of its own
 HERE := not mlserver and not servers and not oracles and not kubernetes and not browser and not image
-QUICK := not slow and $(HERE)
+ALONE := not slow and $(HERE)
+QUICK := $(ALONE) and not chaos
 
 # Where the environment forbids bytecode, each of the processes that tests start would compile all its imports anew:
 # 2.9 s of a core for a worker in place of 1.0
 export PYTHONDONTWRITEBYTECODE :=
 
-# Tests wait more than they compute, so three processes keep two cores busy; `make test JOBS=8` where there are more.
+# Tests wait as long as they compute, so four processes keep two cores busy; `make test JOBS=12` where there are more.
 # Each takes whole files, whose fixtures may be dear, in the order in which they stand.
-JOBS ?= 3
+JOBS ?= 4
 PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 # The first Python that fits; override with PYTHON=…
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: help demo demo-loop test test-guard test-protocol test-key test-all test-compiled lint types ci calibration bench bench-hostile load test-mlserver test-servers test-triton test-torchserve test-llama test-kubernetes test-oidc test-gates test-browser \
+.PHONY: help demo demo-loop test test-guard test-protocol test-key test-e2e test-all test-compiled lint types ci calibration bench bench-hostile load test-mlserver test-servers test-triton test-torchserve test-llama test-kubernetes test-oidc test-gates test-browser \
 	test-watchers test-oracles fuzz image-test docs test-docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): requirements.lock pyproject.toml tools/make_venv.py
 	@test -n "$(PYTHON)" || { echo "Understudy needs Python 3.11, 3.12 or 3.13; found none" >&2; exit 1; }
@@ -60,8 +61,11 @@ demo: $(READY) ## real models: one promoted, two rolled back (under two minutes)
 demo-loop: $(READY) ## inputs drift, a model is retrained, registered, tried and promoted by itself (a minute)
 	$(BIN)/understudy demo --loop
 
-test: $(READY) ## all tests that need nothing but this machine (about seven minutes on two cores)
+test: $(READY) ## all tests that need nothing but this machine, but for test-e2e (about five minutes on two cores)
 	$(BIN)/pytest $(PARALLEL) -m "$(QUICK)"
+
+test-e2e: $(READY) ## the whole program under load, its processes killed and stopped (about two minutes on two cores)
+	$(BIN)/pytest $(PARALLEL) -m "$(ALONE) and chaos" tests/e2e
 
 # What belongs to one kind of change, in CONTRIBUTING.md; each under two minutes on two idle cores
 RULES_OF_CODE := tests/proxy/test_sizes.py tests/proxy/test_imports.py tests/proxy/test_names.py \
@@ -92,7 +96,7 @@ $(COMPILED_READY): $(READY) setup.py $(shell find proxy tests loadtests config -
 
 test-compiled: $(COMPILED_READY) ## the data path as it is installed: compiled (needs a C compiler and Python's headers)
 	cd $(COMPILED) && ../$(BIN)/python -c "from proxy.built import DATA_PATH; assert DATA_PATH == 'compiled'"
-	cd $(COMPILED) && ../$(BIN)/python -m pytest $(PARALLEL) -m "$(QUICK)" tests/worker tests/request tests/pairs \
+	cd $(COMPILED) && ../$(BIN)/python -m pytest $(PARALLEL) -m "$(ALONE)" tests/worker tests/request tests/pairs \
 		tests/http tests/e2e
 
 lint: $(READY) ## ruff: format and rules

@@ -61,7 +61,7 @@ def quiet(name: str, per_hour: float, runs: int, wild: bool = False) -> Case:
     """At most one false alarm in 95 % of the runs."""
 
     def case(share: float) -> Row:
-        n = max(1, round(runs * share))
+        n = max(2, round(runs * share))
         alarms = np.array([false_alarms(seed, per_hour, wild) for seed in range(n)])
         many = int((alarms > 1).sum())
         most = 0.05 + 3.0 * np.sqrt(0.05 * 0.95 / n)
@@ -83,7 +83,7 @@ def late(
     """The median delay, which is no promise where `most` (hours) is `None`."""
 
     def case(share: float) -> Row:
-        n = max(3, round(runs * share))
+        n = max(2, round(runs * share))
         kind, stream = TEN[field]
         found = [
             first_alarm(DriftField(field, kind), *changed(seed, stream, change, per_hour, wild), per_hour)
@@ -93,7 +93,7 @@ def late(
         middle, early = float(np.median(hours)), sum(before for _, before in found)
         text = f"{middle:.3g} h, {int(np.isfinite(hours).sum())} of {n} runs; {early} alarms before"
         target = "no promise" if most is None else f"median ≤ {most:g} h"
-        ok = most is None or (middle <= 1.25 * most and early <= max(1.0, 0.1 * n))
+        ok = most is None or (middle <= 1.25 * most and early <= round(0.1 * n))
         return Row(f"drift after 30 days: {name}", f"{field}, {per_hour:g}/h", target, text, "", ok)
 
     return case

@@ -24,16 +24,13 @@ def labels(rng: np.random.Generator, n: int, wrong: float, copies: int = 1, **fi
     bodies = -(-n // copies)
     differs, failed = rng.random(bodies) < wrong, rng.random(bodies) < 0.002
     first = int(rng.integers(2**40))
+    same, other, none = (
+        make_reading(0, 1, label, kind=Kind.LABEL, fault=fault, **fields)
+        for label, fault in ((1, Reason.NONE), (0, Reason.NONE), (1, Reason.STATUS_5XX))
+    )
+    whats = [none if f else other if d else same for d, f in zip(differs.tolist(), failed.tolist(), strict=True)]
     return [
-        make_reading(
-            i,
-            1,
-            0 if differs[i // copies] else 1,
-            kind=Kind.LABEL,
-            request_hash=first + i // copies,
-            fault=Reason.STATUS_5XX if failed[i // copies] else Reason.NONE,
-            **fields,
-        )
+        whats[i // copies]._replace(sequence=i, id=f"r{i}", time=float(i), request_hash=first + i // copies)
         for i in range(n)
     ]
 

@@ -24,7 +24,7 @@ from proxy.controller.admin.openapi import api_document
 from tests.controller.admin.test_metrics import METRICS
 from tests.docs.pages import PAGES, ROOT, blocks, commands, name, simple, text
 
-TARGETS = set(re.findall(r"^([a-z-]+):", text(ROOT / "Makefile"), re.M))
+TARGETS = set(re.findall(r"^([a-z0-9-]+):", text(ROOT / "Makefile"), re.M))
 PROJECT = tomllib.loads(text(ROOT / "pyproject.toml"))["project"]
 EXAMPLES = [path.read_text("utf-8") for path in (ROOT / "config").rglob("*.y*ml")]
 UPSTREAM = {"url": "http://127.0.0.1:1"}
@@ -184,7 +184,7 @@ def test_the_promtool_commands_work(tmp_path: Path) -> None:
 
 @every_page
 def test_every_target_and_every_link_that_is_named_exists(page: Path) -> None:
-    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text(page), re.M)) <= TARGETS
+    assert set(re.findall(r"(?:^|`)make ([a-z0-9-]+)", text(page), re.M)) <= TARGETS
     for link, anchor in re.findall(r"\]\((?!https?:|mailto:)([^)#]*)(#[^)]*)?\)", text(page)):
         target = page.parent / link if link else page
         assert target.exists(), f"{name(page)} leads to {link}, which is not there"

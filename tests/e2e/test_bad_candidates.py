@@ -19,7 +19,7 @@ import pytest_asyncio
 from tests.e2e.harness import Understudy, route, running
 from tests.fakes import Load, model_process, set_mood
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.chaos]
 
 TIMEOUT = 1.5
 """The candidate's timeout; a client that ever waits for the candidate waits this long."""

@@ -68,6 +68,7 @@ def terms(it: Fleet) -> list[int]:
     return [entry["term"] for entry in it.events("fleet.leading")]
 
 
+@pytest.mark.chaos
 async def test_abort_through_a_standby_reaches_every_worker_and_outlives_the_leader(
     tmp_path: Path, postgres: Postgres, models: tuple[str, str]
 ) -> None:

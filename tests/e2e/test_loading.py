@@ -48,6 +48,7 @@ def configured(live: FakeModel, candidate: FakeModel, stages: list[dict[str, Any
     }
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize("stage", [{"shadow": "100%", "min_pairs": 100_000}, {"canary": "50%", "min_pairs": 100_000}])
 async def test_one_that_restarts_in_mid_trial_is_waited_for(tmp_path: Path, stage: dict[str, Any]) -> None:
     """Five failures in a row would end it, and come in the twentieth part of a second; its health is checked once a

@@ -35,6 +35,7 @@ async def _house(folder: Path, controller_lost: str = "30s") -> AsyncIterator[tu
             yield understudy, f"{understudy.data_url}/r/infer"
 
 
+@pytest.mark.chaos
 async def test_a_killed_controller_costs_no_request_and_comes_back_with_stage_and_evidence(tmp_path: Path) -> None:
     async with _house(tmp_path) as (understudy, url), Load(url) as load:
         await understudy.until("r/good", lambda rollout: rollout["state"] == "canary")
@@ -72,6 +73,7 @@ async def _serves(load: Load, model: str) -> None:
             await load.more(20)
 
 
+@pytest.mark.chaos
 async def test_a_controller_that_hangs_is_lost_and_found_again(tmp_path: Path) -> None:
     # Between this and three times as long, when the supervisor would replace it, the test must see it lost.
     async with _house(tmp_path, controller_lost="6s") as (understudy, url), Load(url) as load:
@@ -138,6 +140,7 @@ async def _start_of_python() -> float:
     return asyncio.get_running_loop().time() - began
 
 
+@pytest.mark.chaos
 async def test_a_killed_worker_costs_what_it_held_and_another_serves_within_two_seconds(tmp_path: Path) -> None:
     # A connection for each request: half of those that come after the death wait in the dead worker's queue, and are
     # answered only when the new worker takes it over.
@@ -161,6 +164,7 @@ async def _drains(url: str) -> None:
                     return
 
 
+@pytest.mark.chaos
 async def test_sigterm_under_load_finishes_what_is_in_flight_and_exits_0(tmp_path: Path) -> None:
     live, good = FakeModel("live"), FakeModel("good")
     for model in (live, good):
@@ -191,6 +195,7 @@ async def test_sigterm_under_load_finishes_what_is_in_flight_and_exits_0(tmp_pat
     assert load.problems() == []
 
 
+@pytest.mark.chaos
 async def test_reloads_under_load_cost_no_request(tmp_path: Path) -> None:
     """Each gives both upstreams new connections and the route a new name: what is in hand ends where it began."""
     async with _house(tmp_path) as (understudy, url), Load(url) as load:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 import yaml
 from aiohttp import web
 from cloudevents.core.bindings.http import HTTPMessage, from_http_event, to_binary_event, to_structured_event
@@ -98,6 +99,7 @@ async def heard(it: Understudy, book: Registry, *wanted: tuple[str, str, str]) -
     await it.until(NAME, lambda _: tuple(book.states[-len(wanted) :]) == wanted, 30)
 
 
+@pytest.mark.chaos
 async def test_from_the_post_to_the_alias_with_the_kills_in_between(tmp_path: Path) -> None:
     versions, book = Versions("1", "2"), Registry()
     async with served(versions.app()) as models, served(book.app()) as url:
@@ -203,6 +205,7 @@ async def test_cloudevents_that_the_sdk_writes_are_read_and_ours_are_read_by_it(
             assert (data["lineage"]["version"], data["replaces"]["version"]) == ("3", "2")
 
 
+@pytest.mark.chaos
 async def test_who_spoke_last_holds_the_file_or_the_registry_through_restarts(tmp_path: Path) -> None:
     versions = Versions("1", "5", "6", "7")
     async with served(versions.app()) as models:

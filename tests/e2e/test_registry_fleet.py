@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from tests.e2e.fleets import fleet
 from tests.e2e.harness import served
@@ -16,6 +17,7 @@ from tests.registry_world import NAME, Versions, config, load
 PATIENCE = 60.0
 
 
+@pytest.mark.chaos
 async def test_a_post_to_a_standby_is_tried_on_all_replicas_and_by_the_next_leader(
     tmp_path: Path, postgres: Postgres
 ) -> None:

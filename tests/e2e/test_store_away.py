@@ -114,6 +114,7 @@ async def _is(value: bool) -> bool:
     return value
 
 
+@pytest.mark.chaos
 async def test_a_server_that_is_killed_for_a_moment(tmp_path: Path, mortal_postgres: Postgres) -> None:
     await play(tmp_path, mortal_postgres, KILLED, MOMENT)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 from aiohttp import web
 
 from tests.e2e.harness import Understudy, running, served
@@ -128,6 +129,7 @@ async def test_a_team_comes_with_its_file_and_a_broken_one_changes_nothing(tmp_p
         assert "understudy_config_last_reload_successful 1.0" in await understudy.metrics()
 
 
+@pytest.mark.chaos
 async def test_a_key_that_changes_is_read_again_and_a_controller_that_died_knows_all_files(tmp_path: Path) -> None:
     async with _house(tmp_path) as (understudy, _mount, _team):
         assert await _said(understudy, "/other") == "first"

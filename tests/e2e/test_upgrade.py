@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from tests.e2e.harness import Understudy, route, running
@@ -25,6 +26,7 @@ async def _said(understudy: Understudy, event: str, times: int) -> dict[str, Any
     return said[-1]
 
 
+@pytest.mark.chaos
 async def test_two_upgrades_under_load_cost_no_request_and_no_evidence(tmp_path: Path) -> None:
     async with model_process("live") as (_, live), model_process("good") as (_, good):
         config = {
@@ -66,6 +68,7 @@ def _served_by_candidate(load: Load) -> Callable[[], bool]:
     return lambda: load.by("good") > before + 5
 
 
+@pytest.mark.chaos
 async def test_a_version_that_cannot_go_on_leaves_everything_as_it_was(tmp_path: Path) -> None:
     async with model_process("live") as (_, live):
         config: dict[str, Any] = {"upstreams": {"live": {"url": live}}, "routes": [{"name": "r", "live": "live"}]}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import product
 from pathlib import Path
@@ -167,33 +168,38 @@ def test_whatever_is_answered_becomes_a_reading_and_evidence(
 HUGE = 10 * 1024 * 1024
 
 
-def huge() -> dict[str, bytes]:
-    """Bodies of about 10 MB, each unpleasant in its own way."""
-    numbers = b"[" + b",".join([b"0.123456789"] * (HUGE // 12)) + b"]"
-    wide = b"[" + b",".join([b"1e-4"] * 10_000) + b"]"
-    return {
-        "numbers": numbers,
-        "an output of numbers": b'{"outputs":[{"name":"y","shape":[%d],"datatype":"FP64","data":%s}]}'
-        % (HUGE // 12, numbers),
-        "predictions of 10,000 values": b'{"predictions":[' + b",".join([wide] * 200) + b"]}",
-        "one text": b'{"choices":[{"index":0,"message":{"content":"' + b"word " * (HUGE // 5) + b'"}}]}',
-        "deep": b"[" * HUGE,
-        "deep objects": b'{"a":' * (HUGE // 5),
-        "keys": b"{" + b",".join(b'"%d":1' % i for i in range(HUGE // 12)) + b"}",
-        "no numbers": b"[" + b"NaN," * (HUGE // 4) + b"1]",
-        "blanks": b" " * HUGE,
-        "events": b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n' * (HUGE // 60),
-        "lines": b"0.5,0.5\n" * (HUGE // 8),
-        "long digits": b"[" + b"9" * HUGE + b"]",
-        "escapes": b'{"y":"' + b"\\u0041" * (HUGE // 6) + b'"}',
-        "bytes": bytes(range(256)) * (HUGE // 256),
-    }
+def numbers() -> bytes:
+    return b"[" + b",".join([b"0.123456789"] * (HUGE // 12)) + b"]"
+
+
+def wide() -> bytes:
+    return b"[" + b",".join([b"1e-4"] * 10_000) + b"]"
+
+
+HUGE_BODIES: dict[str, Callable[[], bytes]] = {
+    "numbers": numbers,
+    "an output of numbers": lambda: (
+        b'{"outputs":[{"name":"y","shape":[%d],"datatype":"FP64","data":%s}]}' % (HUGE // 12, numbers())
+    ),
+    "predictions of 10,000 values": lambda: b'{"predictions":[' + b",".join([wide()] * 200) + b"]}",
+    "one text": lambda: b'{"choices":[{"index":0,"message":{"content":"' + b"word " * (HUGE // 5) + b'"}}]}',
+    "deep": lambda: b"[" * HUGE,
+    "deep objects": lambda: b'{"a":' * (HUGE // 5),
+    "keys": lambda: b"{" + b",".join(b'"%d":1' % i for i in range(HUGE // 12)) + b"}",
+    "no numbers": lambda: b"[" + b"NaN," * (HUGE // 4) + b"1]",
+    "blanks": lambda: b" " * HUGE,
+    "events": lambda: b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n' * (HUGE // 60),
+    "lines": lambda: b"0.5,0.5\n" * (HUGE // 8),
+    "long digits": lambda: b"[" + b"9" * HUGE + b"]",
+    "escapes": lambda: b'{"y":"' + b"\\u0041" * (HUGE // 6) + b'"}',
+    "bytes": lambda: bytes(range(256)) * (HUGE // 256),
+}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", huge())
+@pytest.mark.parametrize("name", HUGE_BODIES)
 def test_ten_megabytes_are_read_or_refused_in_bounded_time(name: str) -> None:
-    body = huge()[name]
+    body = HUGE_BODIES[name]()
     for protocol in PROTOCOLS:
         for kind in (Kind.SCORE, Kind.VECTOR, Kind.TEXT):
             head = b"HTTP/1.1 200 OK\r\ncontent-type: %s\r\n\r\n" % (
