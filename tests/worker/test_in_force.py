@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -181,6 +182,19 @@ async def test_steps_leave_the_loop_to_others(monkeypatch: pytest.MonkeyPatch) -
         turns += 1
         await asyncio.sleep(0)
     assert turns > 2 * len(worker.pools)
+
+
+async def test_others_get_most_of_the_loop() -> None:
+    def busy() -> Iterator[None]:
+        for _ in range(20):
+            until = perf_counter() + in_force.SLICE
+            while perf_counter() < until:
+                pass
+            yield
+
+    began = perf_counter()
+    await in_slices(busy())  # type: ignore[arg-type]
+    assert perf_counter() - began > 19 * in_force.REST > 3 * 20 * in_force.SLICE
 
 
 FILE = """
