@@ -15,8 +15,8 @@ from setuptools import setup
 COMPILED = (
     *sorted(path.as_posix() for path in Path("proxy/fields").glob("[!_]*.py")),
     *(f"proxy/http/{name}.py" for name in (
-        "answer_head", "chunks", "first_piece", "forwarding", "framing", "grpc", "headers", "ids", "known_heads",
-        "local_replies", "placement", "request_head", "statuses",
+        "alike_heads", "answer_head", "chunks", "first_piece", "forwarding", "framing", "grpc", "headers", "ids",
+        "known_heads", "local_replies", "placement", "request_head", "statuses",
     )),
     *(f"proxy/http/http2/{name}.py" for name in ("blocks", "connection", "frames", "sending")),
     "proxy/pairs/link.py",

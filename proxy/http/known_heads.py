@@ -37,7 +37,11 @@ class KnownHeads(Generic[M]):
         """The message with whose head `data` begins, byte for byte; `last` is the likeliest one."""
         if last is not None and data.startswith(last.head):
             return last
-        return self._known.get(data[: data.find(b"\r\n\r\n") + 4])
+        return self.equal(data[: data.find(b"\r\n\r\n") + 4])
+
+    def equal(self, head: bytes) -> M | None:
+        """The message with this head."""
+        return self._known.get(head)
 
     def keep(self, message: M) -> None:
         """Keep one that has passed every check, unless it is too long; all others make room when there are too many."""

@@ -35,9 +35,9 @@ _FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-
 CREDENTIALS = frozenset(name.encode() for name in credentials.HEADERS)
 MARK = b"x-shadow"
 """Says that a request is a copy and serves nobody: ours to say, and no client's."""
-_REQUEST_NAMES = (
-    HOP_BY_HOP | FRAMING | _FORWARDED | CREDENTIALS | {b"expect", b"x-request-id", b"traceparent", MARK, b"x-real-ip"}
-)
+MEANT: Final = HOP_BY_HOP | FRAMING | _FORWARDED | {b"expect", b"x-request-id", MARK, b"x-real-ip"}
+"""On their values depends what a head means; of others that are looked at, only who asks for them."""
+_REQUEST_NAMES = MEANT | CREDENTIALS | {b"traceparent"}
 SET_BY_US = _FORWARDED | {b"x-request-id"}
 _CLAIM = re.compile(rb"\r\n(x[-_]forwarded[-_][^:\r]*|forwarded|x[-_]real[-_]ip|x-shadow):")
 """What a client may only say when it is a proxy of ours: who asked, how, and whether it counts."""
@@ -114,8 +114,8 @@ class Request(Http1Message):
     """
 
     __slots__ = (
-        "_bare", "_form", "claims", "fork", "found", "host", "keep", "low", "method", "named", "offers", "old", "path",
-        "plain", "rebuild", "route", "target", "upgrade",
+        "_bare", "_form", "_lines", "claims", "fork", "found", "host", "keep", "low", "method", "named", "offers",
+        "old", "path", "plain", "rebuild", "route", "target", "upgrade",
     )  # fmt: skip
 
     low: bytes
@@ -141,9 +141,10 @@ class Request(Http1Message):
     """Headers that are believed only from a trusted proxy, as they are named in the head in lower case."""
     _bare: bytes
     _form: int
+    _lines: list[bytes] | None
 
     def __init__(self) -> None:
-        self._bare, self._form = b"", 0
+        self._bare, self._form, self._lines = b"", 0, None
 
     def body_form(self) -> int:
         """`PLAIN`, `TENSORS` or `CODED`. Looked up once, as an equal head is kept."""
@@ -160,6 +161,24 @@ class Request(Http1Message):
         if not self._bare and self.plain:
             self._bare = without(self.plain, OF_BODY)
         return self._bare
+
+    def lines(self) -> list[bytes]:
+        """The lines of its head, the two empty ones at the end among them."""
+        if self._lines is None:
+            self._lines = self.head.split(b"\r\n")
+        return self._lines
+
+    def again(self, head: bytes, lines: list[bytes], found: dict[bytes, bytes]) -> Request:
+        """The same with another head, which means the same (`alike_heads`)."""
+        other = Request()
+        other.head, other.low, other._lines, other.found = head, head.lower(), lines, found
+        other.plain = head[:-2] + self.plain[len(self.head) - 2 :]
+        other.method, other.target, other.path, other.host = self.method, self.target, self.path, self.host
+        other.length, other.keep, other.old, other.rebuild = self.length, self.keep, self.old, self.rebuild
+        other.upgrade, other.offers = self.upgrade, self.offers
+        other.named, other.claims = self.named, self.claims
+        other.route, other.fork = self.route, self.fork
+        return other
 
     def value(self, name: bytes) -> bytes:
         """A header's value as written; only for headers the scanner knows."""
@@ -240,7 +259,7 @@ def read_request(head: bytes, names: re.Pattern[bytes] = _REQUESTS) -> Request:
     path = self.target
     query = path.find(b"?")
     self.path = path if query < 0 else path[:query]
-    self.plain, self.fork = b"", None
+    self.plain, self.route, self.fork = b"", None, None
     if not self.rebuild and not self.claims and b"x-request-id" not in found:
         self.plain = b"%bx-forwarded-host: %b\r\n%b" % (head[:-2], host.strip(b" \t"), VIA)
     return self

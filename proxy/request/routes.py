@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from proxy.fields.document import JsonReader
-from proxy.http.known_heads import KnownHeads
-from proxy.http.request_head import Request, read_request, request_scanner
+from proxy.http.alike_heads import read_alike
+from proxy.http.known_heads import LONGEST, KnownHeads
+from proxy.http.request_head import MEANT, Request, read_request, request_scanner
 from proxy.model import State
 from proxy.model.worker_config import OWN_PATHS
 from proxy.request.counts import Counts, Meter, Meters
@@ -136,6 +137,7 @@ class Routes:
         same = before is not None and before.names_read == names
         self.scanner: re.Pattern[bytes] = before.scanner if before is not None and same else request_scanner(names)
         self.known: KnownHeads[Request] = KnownHeads(MAX_KNOWN)
+        self._fixed = MEANT.union(self._headers)
 
     def read(self, head: bytes) -> Request:
         """What a head means and where it belongs; raises `HeadError`."""
@@ -147,11 +149,24 @@ class Routes:
             self._belongs(request)
         return request
 
-    def remember(self, request: Request) -> None:
+    def recall(self, data: bytes, last: Request | None) -> Request | None:
+        """What the head means with which `data` begins, if an equal one is known, or one like it came before it on its
+        connection (`last`)."""
+        if last is not None and data.startswith(last.head):
+            return last
+        head = data[: data.find(b"\r\n\r\n") + 4]
+        known = self.known.equal(head)
+        if known is None and last is not None and len(head) <= LONGEST:
+            known = read_alike(head, last, self._fixed)
+        return known
+
+    def remember(self, request: Request) -> bool:
         """Keep a head that has passed every check, for the next time: not one that must change, or whose body llhttp
-        has to see."""
-        if request.plain and request.length >= 0 and request.route is not None:
-            self.known.keep(request)
+        has to see. Whether it may come again."""
+        if not request.plain or request.length < 0 or request.route is None:
+            return False
+        self.known.keep(request)
+        return True
 
     def names(self, path: bytes) -> bool:
         """Whether a route is for exactly this path."""

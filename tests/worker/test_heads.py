@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
-from tests.worker.rig import Model, always, eventually, ok, parsed, rig
+from tests.worker.rig import Model, always, eventually, ok, parsed, read_answer, rig
 from tests.worker.test_conformance import CONFIG
 
 
@@ -175,3 +175,39 @@ async def test_spaces_before_a_models_chunked_are_written_anew() -> None:
         answer = await it.raw(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         assert b"\r\ntransfer-encoding: chunked\r\n" in answer
         assert answer.lower().count(b"transfer-encoding") == 1
+
+
+POST_TO = b"POST /m HTTP/1.1\r\nHost: t\r\nX-Tenant: TENANT\r\nAuthorization: TOKEN\r\nContent-Length: 2\r\n\r\n{}"
+BY_TENANT = """
+server: {listen: '127.0.0.1:0', limits: {max_header: 1KiB}}
+upstreams: {a: {url: '{0}'}, b: {url: '{1}'}}
+routes: [{name: of-a, match: {headers: {x-tenant: a}}, live: a}, {name: other, live: b}]
+"""
+
+
+async def test_requests_of_one_connection_differ_in_what_their_heads_say() -> None:
+    """One after the other, as if each came first: where it belongs, what the model is told, and what is refused."""
+    models = Model(), Model()
+    async with rig(BY_TENANT, models) as it:
+        reader, writer = await it.connect()
+        for tenant, token in ((b"a", b"1"), (b"a", b"2"), (b"b", b"2"), (b"b", b"\xc3\xa9"), (b"a", b"3"), (b"a", b"")):
+            writer.write(POST_TO.replace(b"TENANT", tenant).replace(b"TOKEN", token))
+            status, headers, _ = await read_answer(reader)
+            call = models[tenant == b"b"].calls[-1]
+            assert (status, headers["x-served-by"]) == (200, tenant.decode())
+            assert b"\r\nAuthorization: %b\r\n" % token in call.head
+            assert call.head.count(b"uthorization") == 1
+            assert call.headers["x-request-id"] == headers["x-request-id"]
+        writer.write(POST_TO.replace(b"TENANT", b"a").replace(b"TOKEN", b"x\x00"))
+        status, headers, _ = await read_answer(reader)
+        assert (status, headers["x-understudy-error"]) == (400, "bad_request")
+        writer.close()
+
+
+async def test_a_head_like_another_has_the_same_limit() -> None:
+    async with rig(BY_TENANT, (Model(), Model())) as it:
+        reader, writer = await it.connect()
+        for size, expected in ((10, 200), (11, 200), (1000, 431)):
+            writer.write(POST_TO.replace(b"TOKEN", b"x" * size))
+            assert (await read_answer(reader))[0] == expected
+        writer.close()

@@ -28,7 +28,6 @@ from proxy.worker.downstream.tunnel import start_tunnel
 
 if TYPE_CHECKING:
     from proxy.request.legs import Leg
-    from proxy.request.routes import Routes
     from proxy.worker.context import WorkerContext
 
 ANSWER_WORK: Final = 16
@@ -49,10 +48,6 @@ class DownstreamConnection(Http1Connection):
     """Bytes of half a head that were looked at: a head in tiny pieces is not read again for each of them."""
     _pumping = False
     """`_pump` takes up one request after the other: an answer that is ready at once need not."""
-    _last: Request | None = None
-    """What came last, if its head was known,"""
-    _routes: Routes | None = None
-    """and by which routes."""
 
     def __init__(self, context: WorkerContext, scheme: bytes = b"http") -> None:
         super().__init__(context, scheme)
@@ -62,9 +57,7 @@ class DownstreamConnection(Http1Connection):
 
     def data_received(self, data: bytes) -> None:
         if self.state == states.IDLE and not self._ahead and not self._kept:
-            routes = self.context.routes
-            request = self._last = routes.known.find(data, self._last if self._routes is routes else None)
-            self._routes = routes
+            request = self._requests.recall(data)
             if request is not None and len(data) == len(request.head) + request.length:
                 self._begin(request, data[len(request.head) :], True)
                 return

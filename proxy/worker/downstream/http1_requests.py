@@ -17,6 +17,7 @@ from proxy.http.request_head import Request, may_become_a_head
 from proxy.model.reasons import Reason
 
 if TYPE_CHECKING:
+    from proxy.request.routes import Routes
     from proxy.worker.context import WorkerContext
 
 HEAD_WORK: Final = 8
@@ -44,6 +45,10 @@ class RequestReader:
     def __init__(self, context: WorkerContext) -> None:
         self._context = context
         self._framing = Framing(HttpRequestParser)
+        self._last: Request | None = None
+        """What came last, if its head may come again,"""
+        self._routes: Routes | None = None
+        """and by which routes it was read."""
 
     @property
     def done(self) -> bool:
@@ -54,6 +59,17 @@ class RequestReader:
     def spent(self) -> int:
         """Work of the last `read_body`."""
         return self._framing.spent
+
+    def recall(self, data: bytes) -> Request | None:
+        """The request with whose head `data` begins, if it need not be read to be known."""
+        context = self._context
+        routes, last = context.routes, self._last
+        request = routes.recall(data, last if self._routes is routes else None)
+        if request is not last:
+            if request is not None and len(request.head) > context.limits.max_header:
+                request = None
+            self._last, self._routes = request, routes
+        return request
 
     def read_head(self, head: bytes, behind: int = 0) -> Request:
         """What a whole head means, with so many bytes behind it. Raises `RefusedError`."""
@@ -72,8 +88,8 @@ class RequestReader:
                 context.turn.was_dear(monotonic() - began)
         if request.length > context.limits.max_body:
             raise RefusedError(Reason.BODY_TOO_LARGE)
-        if known is None:
-            context.routes.remember(request)
+        if known is not None or context.routes.remember(request):
+            self._last, self._routes = request, context.routes
         return request
 
     def read_body(self, data: bytes, at: int, work: int) -> int:
