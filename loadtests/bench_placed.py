@@ -65,6 +65,10 @@ def makers(bench: Bench, before: Path | None) -> dict[str, Callable[[str], Peer]
         found["none, the other build"] = lambda name: placed(bench, name, one, [], tree=before)
     every = [*PLACED.values(), HASH]
     found["all"] = lambda name: placed(bench, name, two, every, base="/openai", by_body=True)
+    if before is not None:
+        found["all, the other build"] = lambda name: placed(
+            bench, name, two, every, base="/openai", by_body=True, tree=before
+        )
     found["two endpoints"] = lambda name: placed(bench, name, two, [])
     found["balance"] = lambda name: placed(bench, name, two, [HASH])
     found["base path"] = lambda name: placed(bench, name, one, [], base="/openai")
@@ -79,12 +83,14 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rounds", type=int, default=9)
     options.add_argument("--seconds", type=float, default=1.0)
-    options.add_argument("--before", type=Path, help="another build, whose route without any of it is measured too")
+    options.add_argument(
+        "--before", type=Path, help="another build, whose routes with none and all of it are measured too"
+    )
     options.add_argument("--only", nargs="*", default=[], help="some of them: all, balance, host, … (and none)")
     given = options.parse_args()
     bench = Bench()
     try:
-        wanted = {"none", *given.only}
+        wanted = {"none", *given.only, *(f"{name}, the other build" for name in ("none", *given.only))}
         made = makers(bench, given.before).items()
         measured, script = [make(name) for name, make in made if not given.only or name in wanted], lua(bench)
         for peer in measured:

@@ -10,8 +10,8 @@ one that is too large for a float does no harm.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
-from functools import reduce
 from types import GenericAlias
 from typing import Any, Final
 
@@ -102,13 +102,12 @@ class JsonReader:
         """What was read at a pointer, as it is written, and the tokens that lead on from there; `None` where that was
         not looked for. Raises `LookupError` when there is nothing."""
         place = self._places.get(pointer)
-        if place is None:
-            return None
-        for at in place[0]:
-            top = getattr(top, at) if isinstance(at, str) else top[at]
-            if top is _UNSET:
-                raise LookupError(pointer)
-        return bytes(top), place[1]
+        return None if place is None else (bytes(_found(top, place[0])), place[1])
+
+    def stands(self, top: Any, pointer: Pointer, written: msgspec.Raw) -> bool:
+        """Whether what stands at a pointer is written so, byte for byte. Raises `LookupError` when nothing does."""
+        place = self._places.get(pointer)
+        return place is not None and not place[1] and bool(_found(top, place[0]) == written)
 
     def has_member(self, top: Any, name: str) -> int:
         """Whether the object that was read has this member: `PRESENT`, `ABSENT`, or `UNKNOWN`."""
@@ -131,19 +130,21 @@ class JsonDocument:
         found = self._reader.raw(self._top, pointer) if self._reader is not None else (b"", pointer)
         if found is None:  # not looked for
             self._reader, self._top, found = None, _loaded(self.text), (b"", pointer)
-        text, rest = found
-        return reduce(child, rest, _loaded(text) if text else self._top)
+        value = _loaded(found[0]) if found[0] else self._top
+        for token in found[1]:
+            value = child(value, token)
+        return value
 
-    def has(self, pointer: Pointer, value: object, written: bytes) -> bool:
-        """Whether this value stands there, `written` being how it is mostly written; `true` is no 1.
+    def has(self, pointer: Pointer, value: object, written: msgspec.Raw) -> bool:
+        """Whether this value stands there, `written` being how it is mostly written (`as_written`); `true` is no 1.
 
         >>> document = JsonReader([("a",)]).read(b'{"a": 1.0, "b": [true]}')
-        >>> document.has(("a",), 1, b"1"), document.has(("b", "0"), 1, b"1"), document.has(("c",), 1, b"1")
+        >>> one = as_written(1)
+        >>> document.has(("a",), 1, one), document.has(("b", "0"), 1, one), document.has(("c",), 1, one)
         (True, False, False)
         """
         try:
-            found = self._reader.raw(self._top, pointer) if self._reader is not None else None
-            if found is not None and found[0] == written and not found[1]:
+            if self._reader is not None and self._reader.stands(self._top, pointer, written):
                 return True
             there = self.value(pointer)
         except LookupError:
@@ -164,6 +165,24 @@ def json_size(stated: bytes, body: bytes) -> int:
     if not stated:
         return len(body)
     return int(stated) if stated.isdigit() and len(stated) < 20 and int(stated) <= len(body) else -1
+
+
+def as_written(value: object) -> msgspec.Raw:
+    """A value as most clients write it.
+
+    >>> bytes(as_written("x")), bytes(as_written(True))
+    (b'"x"', b'true')
+    """
+    return msgspec.Raw(json.dumps(value).encode())
+
+
+def _found(top: Any, steps: tuple[str | int, ...]) -> Any:
+    """What stands where these steps lead; raises `LookupError` when nothing does."""
+    for at in steps:
+        top = getattr(top, at) if isinstance(at, str) else top[at]
+        if top is _UNSET:
+            raise LookupError(at)
+    return top
 
 
 def _loaded(text: bytes) -> Any:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -43,6 +42,12 @@ _ARRAY: Final = ord("[")
 _BLANK: Final = ord(" ")
 _COLON: Final = ord(":")
 _BACKSLASH: Final = ord("\\")
+MAX_QUOTED: Final = 256
+MAX_LENGTHS: Final = 4096
+_QUOTED: Final[dict[str, bytes]] = {}
+"""Names as they were quoted before. A `lru_cache` cannot be compiled, and is asked at the cost of all else here."""
+_LENGTHS: Final[dict[int, bytes]] = {}
+"""Lines of heads that were made before, by the length that they say."""
 
 
 def rules(set_json: Mapping[str, Any]) -> Rules:
@@ -93,8 +98,16 @@ def lengths(text: bytes, tail: bytes, tensors: bool) -> bytes:
     >>> lengths(b"{}", b"", False)
     b'content-length: 2\\r\\n'
     """
-    lines = b"content-length: %d\r\n" % (len(text) + len(tail))
-    return lines + b"%b: %d\r\n" % (JSON_SIZE, len(text)) if tensors else lines
+    size = len(text) + len(tail)
+    line = _LENGTHS.get(size) or _remembered(size)
+    return line + b"%b: %d\r\n" % (JSON_SIZE, len(text)) if tensors else line
+
+
+def _remembered(size: int) -> bytes:
+    if len(_LENGTHS) >= MAX_LENGTHS:
+        _LENGTHS.clear()
+    _LENGTHS[size] = line = b"content-length: %d\r\n" % size
+    return line
 
 
 def set_values(document: JsonDocument, asked: Rules) -> bytes | None:
@@ -153,7 +166,8 @@ def _added(text: bytes, name: str, value: bytes) -> bytes:
     while text[end - 1] <= _BLANK:
         end -= 1
     comma = b"" if text[end - 1] == _OBJECT else b","
-    return b"".join((text[:end], comma, _quoted(name) or orjson.dumps(name), b":", value, text[end:]))
+    quoted: bytes = _quoted(name) or orjson.dumps(name)
+    return b"%b%b%b:%b%b" % (text[:end], comma, quoted, value, text[end:])
 
 
 def _only(text: bytes, name: str) -> int:
@@ -172,10 +186,14 @@ def _only(text: bytes, name: str) -> int:
     return _space(text, at + 1) if text[at] == _COLON else -1
 
 
-@lru_cache(maxsize=256)
 def _quoted(name: str) -> bytes:
     """A name as it is written in JSON, if its letters need no escapes and can have one kind only; else nothing."""
-    return b'"%b"' % name.encode() if _SIMPLE.fullmatch(name) else b""
+    quoted = _QUOTED.get(name)
+    if quoted is None:
+        if len(_QUOTED) >= MAX_QUOTED:
+            _QUOTED.clear()
+        _QUOTED[name] = quoted = b'"%b"' % name.encode() if _SIMPLE.fullmatch(name) else b""
+    return quoted
 
 
 def _member(text: bytes, at: int, name: str) -> tuple[int, int]:

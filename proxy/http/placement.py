@@ -63,8 +63,8 @@ class Placement:
     """What is changed in the head of every request to one URL.
 
     `host` replaces the client's when it is not empty; `base` goes before every path, after `path` was applied; headers
-    named in `drop` or `add` are left out (also with `_` for `-`, since servers take the two for the same), then those
-    of `add` are written.
+    named in `drop` or `add` are left out (also with `_` for `-`, since servers take the two for the same), and those
+    of `add` are written before the others (Host stays the first where it is: RFC 9110, 7.2).
     """
 
     __slots__ = ("_base", "_known", "_lines", "_ours", "_own_host", "_path", "_stale")
@@ -74,7 +74,7 @@ class Placement:
     ) -> None:
         self._base, self._path = base, path
         self._own_host = b"\r\nhost: %b" % host if host else b""
-        self._lines = "".join(f"{name}: {value}\r\n" for name, value in add.items()).encode("latin-1")
+        self._lines = "".join(f"\r\n{name}: {value}" for name, value in add.items()).encode("latin-1")
         names = [*(["host"] if host else ()), *drop, *add]
         alike = "|".join(re.escape(name).replace(r"\-", "[-_]") for name in names)
         self._stale = re.compile(rb"\r\n(?i:%b):[^\r\n]*" % alike.encode()) if names else None
@@ -82,34 +82,36 @@ class Placement:
         self._known: dict[bytes, tuple[bytes, bool]] = {}
         """Beginnings of heads as they are sent, and whether their path is none that the rule names."""
 
-    def apply(self, opening: bytes, plain: bytes = b"", adds_lines: bool = True, is_check: bool = False) -> bytes:
+    def apply(
+        self, opening: bytes, plain: bytes = b"", adds_lines: bool = True, is_check: bool = False, behind: bytes = b""
+    ) -> bytes:
         """What is about to be sent, head and as much of the body as is here, as this URL gets it.
 
         `plain` are whole lines that it begins with, if many requests begin so: what they become is remembered.
-        `adds_lines`: there may be other lines in the head behind them than those that every request gets.
+        `adds_lines`: there may be other lines in the head behind them than those that every request gets. What is
+        `behind` it is joined to it as it is.
 
         >>> here = Placement(b"b", b"/x", PathRule("/v1/*", "/openai/*"), ["k"], {"api-key": "s"})
         >>> here.apply(b"GET /v1/m?q HTTP/1.1\\r\\nHost: a\\r\\nK: 1\\r\\nAPI_Key: t\\r\\n\\r\\nhost: b")
         b'GET /x/openai/m?q HTTP/1.1\\r\\nhost: b\\r\\napi-key: s\\r\\n\\r\\nhost: b'
         """
         size = len(plain) - 2
+        searched = self._stale if adds_lines or self._ours else None
         if size < 0 or not opening.startswith(plain):
-            end = opening.find(_END) + 2
-            start, missed = self._placed(opening[:end])
-            size = end
+            size, searched = opening.find(_END), None
+            start, missed = self._placed(opening[:size])
         else:
             known = self._known.get(plain)
             start, missed = known if known is not None else self._remembered(plain)
-            end = opening.find(_END, size) + 2
         if missed and not is_check and self._path is not None:
             self._path.misses()
-        rest = opening[size:end]
-        if rest and self._stale is not None and (adds_lines or self._ours):
-            rest = self._stale.sub(b"", rest)
-        return b"".join((start, rest, self._lines, opening[end:]))
+        if searched is None:
+            return b"%b%b%b" % (start, opening[size:], behind)
+        end = opening.find(_END, size) + 2
+        return b"".join((start, searched.sub(b"", opening[size:end]), opening[end:], behind))
 
     def _remembered(self, plain: bytes) -> tuple[bytes, bool]:
-        """The same for the beginning of a head, which has its last line end taken off."""
+        """The same for the beginning of a head that many have."""
         found = self._placed(plain[:-2])
         if len(plain) <= LONGEST:
             if len(self._known) >= MAX_KNOWN:
@@ -118,13 +120,18 @@ class Placement:
         return found
 
     def _placed(self, lines: bytes) -> tuple[bytes, bool]:
-        """Lines of a head from the first on, and whether their path is none that the rule names."""
+        """Lines of a head as they are sent, from the first on and without the end of the last, and whether their path
+        is none that the rule names."""
         line = lines.find(b"\r\n")
         first, rest = (lines, b"") if line < 0 else (lines[:line], lines[line:])
         asked, missed = self._asked(first) if self._base or self._path is not None else (first, False)
         if self._stale is not None:
             rest = self._stale.sub(b"", rest)
-        return b"".join((asked, self._own_host, rest)), missed
+        host = self._own_host
+        if not host and self._lines and rest[:7].lower() == b"\r\nhost:":
+            end = rest.find(b"\r\n", 2)
+            host, rest = (rest, b"") if end < 0 else (rest[:end], rest[end:])
+        return b"".join((asked, host, self._lines, rest)), missed
 
     def _asked(self, first: bytes) -> tuple[bytes, bool]:
         start = first.find(b" ") + 1

@@ -80,9 +80,7 @@ class RequestDriver(Exchange):
             leg.kept = []
         if done and (route.repeatable or request.method in IDEMPOTENT):
             leg.repeatable = True
-        head, body = self.rewritten or (self.base, piece)
-        leg.is_of(request.bare() if self.rewritten else request.plain, self.document, False)
-        leg.gets(self.head_for_leg(head), body, self.rewritten is not None)
+        self._give_request(leg, piece)
         leg.whole = done
         if done:
             self.body_done, self.ready = True, now
@@ -92,6 +90,16 @@ class RequestDriver(Exchange):
             self.on(event)
         else:
             self._ask_with_json(leg, event)
+
+    def _give_request(self, leg: Captured, piece: bytes) -> None:
+        """Give the first leg what is here of the request, changed where its upstream wants that."""
+        request, rewritten = self.request, self.rewritten
+        if rewritten is None:
+            leg.is_of(request.plain, self.document, False)
+            leg.gets(self.head_for_leg(self.base), piece)
+        else:
+            leg.is_of(request.bare(), self.document, False)
+            leg.gets(self.head_for_leg(rewritten[0]), rewritten[1], True)
 
     def _ask_with_json(self, leg: Captured, event: int) -> None:
         """The JSON of the body says which endpoint is asked; after that it is kept for copies only."""

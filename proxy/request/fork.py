@@ -7,20 +7,24 @@ JSON, longer than `max_body`), it belongs to the first with `default: true`, els
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+import msgspec
+
 from proxy.fields import sticky
+from proxy.fields.document import as_written
 from proxy.http.request_head import CODED
+from proxy.json_pointer import Pointer
 
 if TYPE_CHECKING:
     from proxy.fields.document import JsonDocument
     from proxy.http.request_head import Request
-    from proxy.json_pointer import Pointer
     from proxy.request.routing import MatchRule
 
 T = TypeVar("T")
+WantedField = tuple[Pointer, object, msgspec.Raw]
+"""A pointer, the value that is to stand there, and how that is mostly written."""
 DEFAULT_MAX_BODY: Final = 1 << 20
 """`max_body` where no route has a rollout."""
 
@@ -29,8 +33,8 @@ class Fork(Generic[T]):
     """The routes that one request may belong to. `max_body` is the largest `mirror.max_body` of them, 0 for none."""
 
     def __init__(self, choices: Sequence[tuple[MatchRule, T]], max_body: int, is_grpc: bool) -> None:
-        fields = [(tuple((path, value, _written(value)) for path, value in r.json), route) for r, route in choices]
-        self._choices: list[tuple[tuple[tuple[Pointer, object, bytes], ...], T]] = [one for one in fields if one[0]]
+        fields = [(tuple((path, value, as_written(value)) for path, value in r.json), route) for r, route in choices]
+        self._choices: list[tuple[tuple[WantedField, ...], T]] = [one for one in fields if one[0]]
         self._is_grpc = is_grpc
         self.max_body = max_body or DEFAULT_MAX_BODY
         self.otherwise = next((route for rule, route in choices if rule.default or not rule.json), None)
@@ -53,21 +57,12 @@ class Fork(Generic[T]):
         return self.otherwise
 
 
-def _has_texts(body: bytes, fields: tuple[tuple[Pointer, object, bytes], ...]) -> bool:
+def _has_texts(body: bytes, fields: tuple[WantedField, ...]) -> bool:
     return all(sticky.message_key(body, path) == str(value).encode() for path, value, _ in fields)
 
 
-def _has_values(document: JsonDocument, fields: tuple[tuple[Pointer, object, bytes], ...]) -> bool:
+def _has_values(document: JsonDocument, fields: tuple[WantedField, ...]) -> bool:
     for path, value, written in fields:  # noqa: SIM110 - a generator costs more than all the rest, compiled
         if not document.has(path, value, written):
             return False
     return True
-
-
-def _written(value: object) -> bytes:
-    """A value as most clients write it.
-
-    >>> _written("x"), _written(True)
-    (b'"x"', b'true')
-    """
-    return json.dumps(value).encode()

@@ -22,7 +22,9 @@ from proxy.request.gathered import ForBoth, ForLive, ForPlace, ForRoute, ForTria
 
 if TYPE_CHECKING:
     from proxy.request.exchange import Exchange
+    from proxy.request.fork import Fork
     from proxy.request.gathered import Gathered
+    from proxy.request.routes import Route
 
 
 def _wanted(exchange: Exchange) -> Gathered | None:
@@ -111,8 +113,9 @@ def _go_on(exchange: Exchange, body: bytes, done: bool, now: float) -> None:
 def _route(exchange: Exchange, body: bytes, done: bool, now: float) -> None:
     """The body says where the request belongs."""
     request = exchange.request
-    document = exchange.read_json(body) if done and request.fork.reads(body) else None
-    route = request.fork.pick(request, body, document)
+    fork: Fork[Route] = request.fork
+    document = exchange.read_json(body) if done and fork.reads(body) else None
+    route = fork.pick(request, body, document)
     if route is None:
         exchange.on(machine.REFUSED)
         exchange.client.refuse(Reason.NO_ROUTE)

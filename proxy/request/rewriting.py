@@ -38,14 +38,14 @@ def rewrite_for(exchange: Exchange, pool: Upstream, base: bytes, body: bytes) ->
     if document is None or changed is None:
         return None
     lines = lengths(changed, document.tail, request.body_form() == TENSORS)
-    return _bare(request, base) + lines, changed + document.tail if document.tail else changed
+    return _described(request, base, lines), changed + document.tail if document.tail else changed
 
 
-def _bare(request: Request, base: bytes) -> bytes:
-    """A head without what describes the body as it was."""
+def _described(request: Request, base: bytes, lines: bytes) -> bytes:
+    """A head that says with these lines, and no other, what its body is."""
     if request.plain and base.startswith(request.plain):
-        return request.bare() + base[len(request.plain) :]
-    return without(base, OF_BODY)
+        return b"%b%b%b" % (request.bare(), base[len(request.plain) :], lines)
+    return without(base, OF_BODY) + lines
 
 
 def for_live(exchange: Exchange, base: bytes) -> tuple[bytes, bytes]:

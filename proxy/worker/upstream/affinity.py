@@ -13,10 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
+from typing import Final
 
-FACTOR = 1.25
+_ABOVE: Final = 5
+_MEAN: Final = 4
+FACTOR: Final = _ABOVE / _MEAN
 """How far above the mean the load of one endpoint may be."""
-_MASK = 0xFFFFFFFF
+_MASK: Final = 0xFFFFFFFF
 
 
 def identity(text: bytes) -> int:
@@ -38,7 +41,7 @@ def load_bound(under_way: int, nodes: int) -> int:
     >>> load_bound(0, 4), load_bound(7, 4), load_bound(8, 4)
     (1, 3, 3)
     """
-    return -int(-FACTOR * (under_way + 1) // nodes)
+    return -(-_ABOVE * (under_way + 1) // (_MEAN * nodes))
 
 
 def choose_node(key: int, nodes: Sequence[int], loads: Sequence[int]) -> int:

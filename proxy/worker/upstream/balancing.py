@@ -21,9 +21,22 @@ if TYPE_CHECKING:
     from proxy.request.legs import Leg
     from proxy.worker.upstream.dialling import Settings
 
-NO_KEY: Final = -1
 MAX_KNOWN: Final = 1024
-"""Heads whose key is remembered, and keys whose endpoints are."""
+"""Heads and keys of bodies that are remembered, and keys whose endpoints are."""
+
+
+class HashedKey:
+    """A key: what stands for it, and all endpoints by what they score for it, once somebody has asked for them."""
+
+    __slots__ = ("identity", "order")
+
+    def __init__(self, number: int) -> None:
+        self.identity = number
+        self.order: list[Endpoint] = []
+
+
+NO_KEY: Final = HashedKey(-1)
+"""There is nothing to hash."""
 
 
 class Balancer:
@@ -36,40 +49,38 @@ class Balancer:
         self._random = random.Random().random  # noqa: S311 - picks a server, guards nothing
         self.reads_body = self._rule is not None and self._rule.reads_body
         """The choice depends on a request's body."""
-        self._known: dict[bytes, int] = {}
-        """Identities of the keys in heads that came before."""
-        self._orders: dict[int, list[Endpoint]] = {}
-        """Endpoints by what they score for a key,"""
-        self._ordered: Sequence[Endpoint] = ()
-        """of all these."""
+        self._known: dict[bytes, HashedKey] = {}
+        """What heads (or, where bodies are hashed, keys) that came before have come to."""
+        self._keys: dict[int, HashedKey] = {}
+        """The same by identity: many heads have one key."""
+        self._ordered: tuple[Endpoint, ...] = ()
+        """The endpoints that are ordered."""
         self.unhashed = 0
         """Requests that should be hashed and had nothing to hash."""
 
-    def pick(self, endpoints: Sequence[Endpoint], leg: Leg, *avoid: Endpoint | None) -> Endpoint:
+    def pick(
+        self, endpoints: tuple[Endpoint, ...], leg: Leg, avoided: Endpoint | None = None, *more: Endpoint
+    ) -> Endpoint:
         """One of several endpoints, and none of those to avoid where there is another."""
         now = monotonic()
-        key = self._key(leg) if self._rule is not None and not leg.is_check else NO_KEY
-        endpoint = self._of_key(endpoints, key, avoid, now) if key != NO_KEY else self._less_busy(endpoints, avoid, now)
+        avoid: tuple[Endpoint, ...] = () if avoided is None else (avoided, *more)
+        key = self._key(endpoints, leg) if self._rule is not None and not leg.is_check else NO_KEY
+        hashed = key is not NO_KEY
+        endpoint = self._of_key(endpoints, key, avoid, now) if hashed else self._less_busy(endpoints, avoid, now)
         if endpoint.ejections:
             endpoint.tried(now + self._longest)
         return endpoint
 
     def _of_key(
-        self, endpoints: Sequence[Endpoint], key: int, avoid: tuple[Endpoint | None, ...], now: float
+        self, endpoints: tuple[Endpoint, ...], key: HashedKey, avoid: tuple[Endpoint, ...], now: float
     ) -> Endpoint:
         """The key's endpoint, as `choose_node` has it: keys come again, and most often all endpoints work."""
-        if endpoints is not self._ordered:  # other addresses
-            self._ordered = endpoints
-            self._orders.clear()
-        order = self._orders.get(key)
-        if order is None:
-            order = self._order(endpoints, key)
-        under_way, none = 0, len(avoid) == 1 and avoid[0] is None
+        order, under_way = key.order or self._order(endpoints, key), 0
         for endpoint in order:
-            if not (none or endpoint not in avoid) or not endpoint.usable(now):
+            if (avoid and endpoint in avoid) or not endpoint.usable(now):
                 usable = _usable(endpoints, avoid, now)
                 loads = [one.busy for one in usable]
-                return usable[choose_node(key, [one.identity for one in usable], loads)]
+                return usable[choose_node(key.identity, [one.identity for one in usable], loads)]
             under_way += endpoint.busy
         most = load_bound(under_way, len(order))
         for endpoint in order:
@@ -77,51 +88,58 @@ class Balancer:
                 return endpoint
         return order[0]
 
-    def _order(self, endpoints: Sequence[Endpoint], key: int) -> list[Endpoint]:
-        order = [endpoints[at] for at in ranked(key, [one.identity for one in endpoints])]
-        if len(self._orders) >= MAX_KNOWN:
-            self._orders.clear()
-        self._orders[key] = order
-        return order
+    def _order(self, endpoints: tuple[Endpoint, ...], key: HashedKey) -> list[Endpoint]:
+        key.order = [endpoints[at] for at in ranked(key.identity, [one.identity for one in endpoints])]
+        return key.order
 
-    def _less_busy(self, endpoints: Sequence[Endpoint], avoid: tuple[Endpoint | None, ...], now: float) -> Endpoint:
+    def _less_busy(self, endpoints: tuple[Endpoint, ...], avoid: tuple[Endpoint, ...], now: float) -> Endpoint:
         n = len(endpoints)
         at = int(self._random() * n)
-        a, b = endpoints[at], endpoints[(at + 1 + int(self._random() * (n - 1))) % n]
-        if a in avoid or b in avoid or not (a.usable(now) and b.usable(now)):  # else no list is made
+        other = at + 1 + int(self._random() * (n - 1)) if n > 2 else at + 1
+        a, b = endpoints[at], endpoints[other % n]
+        if (avoid and (a in avoid or b in avoid)) or not (a.usable(now) and b.usable(now)):  # else no list is made
             usable = _usable(endpoints, avoid, now)
             a, b = usable[int(self._random() * len(usable))], usable[int(self._random() * len(usable))]
         return a if a.busy <= b.busy else b
 
-    def _key(self, leg: Leg) -> int:
-        """The identity of the leg's key, `NO_KEY` when it has none."""
+    def _key(self, endpoints: tuple[Endpoint, ...], leg: Leg) -> HashedKey:
+        """The leg's key, `NO_KEY` when it has none."""
         rule = self._rule
         assert rule is not None
+        if endpoints is not self._ordered:  # other addresses
+            self._ordered = endpoints
+            self._known.clear()
+            self._keys.clear()
         if self.reads_body:
             document = leg.document
-            found = rule.of_document(document) if document is not None else b""
-            key = _identity(found or rule.of_body(leg.gather(), leg.whole, self._grpc))
+            named = rule.of_document(document) if document is not None else b""
+            named = named or rule.of_body(leg.gather(), leg.whole, self._grpc)
         else:
-            head = leg.client_head()
-            known = self._known.get(head)
-            key = known if known is not None else self._of_head(rule, head)
-        if key == NO_KEY:
+            named = leg.client_head()
+        known = self._known.get(named)
+        key = known if known is not None else self._hashed(rule, named)
+        if key is NO_KEY:
             self.unhashed += 1
         return key
 
-    def _of_head(self, rule: HashKey, head: bytes) -> int:
-        key = _identity(rule.of_head(head))
-        if len(head) <= LONGEST:
+    def _hashed(self, rule: HashKey, named: bytes) -> HashedKey:
+        """The key in a head, or that a body has given."""
+        text, key = named if self.reads_body else rule.of_head(named), NO_KEY
+        if text:
+            number = identity(text)
+            known = self._keys.get(number)
+            key = known if known is not None else HashedKey(number)
+            if known is None:
+                if len(self._keys) >= MAX_KNOWN:
+                    self._keys.clear()
+                self._keys[number] = key
+        if len(named) <= LONGEST:
             if len(self._known) >= MAX_KNOWN:
                 self._known.clear()
-            self._known[head] = key
+            self._known[named] = key
         return key
 
 
-def _identity(key: bytes) -> int:
-    return identity(key) if key else NO_KEY
-
-
-def _usable(endpoints: Sequence[Endpoint], avoid: tuple[Endpoint | None, ...], now: float) -> Sequence[Endpoint]:
+def _usable(endpoints: Sequence[Endpoint], avoid: tuple[Endpoint, ...], now: float) -> Sequence[Endpoint]:
     others = [endpoint for endpoint in endpoints if endpoint not in avoid] or endpoints
     return [endpoint for endpoint in others if endpoint.usable(now)] or others

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from proxy.http.placement import Placement
 from proxy.model.reasons import Reason
 from proxy.request.clock import monotonic
+from proxy.request.legs import APART
 from proxy.worker.reader import Reader
 from proxy.worker.upstream.absence import Absence
 from proxy.worker.upstream.affinity import identity
@@ -149,6 +150,15 @@ class Endpoint:
     def carries(self) -> None:
         """A request is sent to it."""
         self.requests += 1
+
+    def opening(self, leg: Leg) -> tuple[bytes, bytes]:
+        """What a leg sends here first, changed as this URL wants it; and what is too long to be joined to that."""
+        opening, behind, placement = leg.opens(), leg.behind, self.placement
+        if placement is None:
+            return opening, behind
+        near = behind if len(behind) <= APART else b""
+        placed = placement.apply(opening, leg.plain, leg.adds_lines, leg.is_check, near)
+        return placed, b"" if near else behind
 
     def was_checked(self, good: bool, inquiry: Inquiry | None = None) -> None:
         """Enter the result of one health check. One that was sent because something was lost here needs no second."""

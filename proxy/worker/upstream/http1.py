@@ -115,10 +115,8 @@ class UpstreamConnection(PooledConnection):
         """Carry this leg; the connection must be idle."""
         self.leg, leg.connection = leg, self
         self.endpoint.carries()
-        opening = leg.opens()
-        if self.endpoint.placement is not None:
-            opening = self.endpoint.placement.apply(opening, leg.plain, leg.adds_lines, leg.is_check)
-        self.pool.turn.write(self.transport, opening, leg, leg.behind)
+        opening, behind = self.endpoint.opening(leg)
+        self.pool.turn.write(self.transport, opening, leg, behind)
         self._since = leg.sent = monotonic()
         if not leg.whole and (leg.behind or not opening.endswith(b"\r\n\r\n")):  # who waits for 100 waits for the model
             self.pool.stalled[self] = None
