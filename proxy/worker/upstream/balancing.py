@@ -34,6 +34,11 @@ class HashedKey:
         self.identity = number
         self.order: list[Endpoint] = []
 
+    def rank(self, endpoints: tuple[Endpoint, ...]) -> list[Endpoint]:
+        """All endpoints, from now on ordered by what they score."""
+        self.order = [endpoints[at] for at in ranked(self.identity, [one.identity for one in endpoints])]
+        return self.order
+
 
 NO_KEY: Final = HashedKey(-1)
 """There is nothing to hash."""
@@ -62,23 +67,20 @@ class Balancer:
         self, endpoints: tuple[Endpoint, ...], leg: Leg, avoided: Endpoint | None = None, *more: Endpoint
     ) -> Endpoint:
         """One of several endpoints, and none of those to avoid where there is another."""
-        now = monotonic()
         avoid: tuple[Endpoint, ...] = () if avoided is None else (avoided, *more)
         key = self._key(endpoints, leg) if self._rule is not None and not leg.is_check else NO_KEY
         hashed = key is not NO_KEY
-        endpoint = self._of_key(endpoints, key, avoid, now) if hashed else self._less_busy(endpoints, avoid, now)
+        endpoint = self._of_key(endpoints, key, avoid) if hashed else self._less_busy(endpoints, avoid)
         if endpoint.ejections:
-            endpoint.tried(now + self._longest)
+            endpoint.tried(monotonic() + self._longest)
         return endpoint
 
-    def _of_key(
-        self, endpoints: tuple[Endpoint, ...], key: HashedKey, avoid: tuple[Endpoint, ...], now: float
-    ) -> Endpoint:
+    def _of_key(self, endpoints: tuple[Endpoint, ...], key: HashedKey, avoid: tuple[Endpoint, ...]) -> Endpoint:
         """The key's endpoint, as `choose_node` has it: keys come again, and most often all endpoints work."""
-        order, under_way = key.order or self._order(endpoints, key), 0
+        order, under_way = key.order or key.rank(endpoints), 0
         for endpoint in order:
-            if (avoid and endpoint in avoid) or not endpoint.usable(now):
-                usable = _usable(endpoints, avoid, now)
+            if (avoid and endpoint in avoid) or not endpoint.works():
+                usable = _usable(endpoints, avoid)
                 loads = [one.busy for one in usable]
                 return usable[choose_node(key.identity, [one.identity for one in usable], loads)]
             under_way += endpoint.busy
@@ -88,17 +90,13 @@ class Balancer:
                 return endpoint
         return order[0]
 
-    def _order(self, endpoints: tuple[Endpoint, ...], key: HashedKey) -> list[Endpoint]:
-        key.order = [endpoints[at] for at in ranked(key.identity, [one.identity for one in endpoints])]
-        return key.order
-
-    def _less_busy(self, endpoints: tuple[Endpoint, ...], avoid: tuple[Endpoint, ...], now: float) -> Endpoint:
+    def _less_busy(self, endpoints: tuple[Endpoint, ...], avoid: tuple[Endpoint, ...]) -> Endpoint:
         n = len(endpoints)
         at = int(self._random() * n)
         other = at + 1 + int(self._random() * (n - 1)) if n > 2 else at + 1
         a, b = endpoints[at], endpoints[other % n]
-        if (avoid and (a in avoid or b in avoid)) or not (a.usable(now) and b.usable(now)):  # else no list is made
-            usable = _usable(endpoints, avoid, now)
+        if (avoid and (a in avoid or b in avoid)) or not (a.works() and b.works()):  # else no list is made
+            usable = _usable(endpoints, avoid)
             a, b = usable[int(self._random() * len(usable))], usable[int(self._random() * len(usable))]
         return a if a.busy <= b.busy else b
 
@@ -140,6 +138,7 @@ class Balancer:
         return key
 
 
-def _usable(endpoints: Sequence[Endpoint], avoid: tuple[Endpoint, ...], now: float) -> Sequence[Endpoint]:
+def _usable(endpoints: Sequence[Endpoint], avoid: tuple[Endpoint, ...]) -> Sequence[Endpoint]:
+    now = monotonic()
     others = [endpoint for endpoint in endpoints if endpoint not in avoid] or endpoints
     return [endpoint for endpoint in others if endpoint.usable(now)] or others

@@ -135,6 +135,10 @@ class Endpoint:
             return "unhealthy"
         return "ejected" if now < self._out_until else "up"
 
+    def works(self) -> bool:
+        """Whether requests may go here now. The clock is asked only where something has gone wrong."""
+        return self.healthy and ((self._out_until == 0.0 and self._tried_until == 0.0) or self.usable(monotonic()))
+
     def usable(self, now: float) -> bool:
         """Whether requests may go here."""
         return self.healthy and now >= self._out_until and now >= self._tried_until
