@@ -89,8 +89,8 @@ def share_of(count: int, n: int) -> str:
     return f"{count / n:.2%} ({low:.2%} – {high:.2%})"
 
 
-def runs_of(full: int, share: float) -> int:
-    return max(4, round(full * share))
+def runs_of(full: int, share: float, least: int = 4) -> int:
+    return max(least, round(full * share))
 
 
 # --- at the limit ----------------------------------------------------------------------------------------------------

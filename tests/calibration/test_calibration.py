@@ -52,7 +52,7 @@ def test_difficult_traffic(case: Case) -> None:
 
 @pytest.mark.parametrize("case", [*outcome_limits(), *outcome_rows(), *outcome_delays()])
 def test_outcomes_of_users(case: Case) -> None:
-    row = case(0.03)
+    row = case(0.02)
     assert row.ok, row
 
 
@@ -79,9 +79,11 @@ def test_drift(case: Case) -> None:
     assert row.ok, row
 
 
-@pytest.mark.parametrize("case", [*delays(), *cost_delays()])
-def test_delays(case: Case) -> None:
-    row = case(0.1)
+@pytest.mark.parametrize(
+    ("case", "share"), [*((one, 0.05) for one in delays()), *((one, 0.1) for one in cost_delays())]
+)
+def test_delays(case: Case, share: float) -> None:
+    row = case(share)
     assert row.ok, row
 
 

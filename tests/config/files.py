@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -20,7 +21,21 @@ SECRETS = {
     "POD_IP": "10.1.2.3",
     "HOSTNAME": "0c6f2a1b9d3e",
 }
-FULL = yaml.safe_load((ROOT / "config" / "full.yaml").read_text("utf-8").replace("2026-11-18T09:00:00Z", '"x"'))
+LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+DUMPER = yaml.CSafeDumper if yaml.__with_libyaml__ else yaml.SafeDumper
+
+
+def read(text: str) -> Any:
+    """The value that a YAML text stands for, in C: in Python the full example alone takes 20 ms."""
+    return yaml.load(text, LOADER)
+
+
+def written(value: Any) -> str:
+    """A value as YAML, in C."""
+    return yaml.dump(value, Dumper=DUMPER, sort_keys=False, allow_unicode=True)
+
+
+FULL = read((ROOT / "config" / "full.yaml").read_text("utf-8").replace("2026-11-18T09:00:00Z", '"x"'))
 """The example with every key."""
 
 PLAIN = """

@@ -14,7 +14,7 @@ from proxy.config import parse
 from proxy.config.words import describe
 from proxy.errors import ConfigError
 from proxy.model import Kind
-from tests.config.files import FULL, PLAIN, SECRETS, mistakes, rollout
+from tests.config.files import FULL, PLAIN, SECRETS, mistakes, rollout, written
 
 
 @pytest.mark.parametrize(
@@ -339,7 +339,7 @@ def test_whatever_stands_anywhere_it_is_a_configuration_or_a_list_of_mistakes(
         holder = holder[step]
     holder[path[-1]] = value
     try:
-        config = parse(yaml.safe_dump(body, allow_unicode=True), environ=SECRETS)
+        config = parse(written(body), environ=SECRETS)
     except ConfigError as error:
         told = str(error)
     else:
@@ -357,12 +357,12 @@ def misspellings() -> list[tuple[tuple[Any, ...], str]]:
 
 @pytest.mark.parametrize(("path", "wrong"), misspellings(), ids=str)
 def test_every_key_can_be_misspelt_and_is_found_again(path: tuple[Any, ...], wrong: str) -> None:
-    body = yaml.safe_load(yaml.safe_dump(FULL))
+    body = copy.deepcopy(FULL)
     holder = body
     for step in path[:-1]:
         holder = holder[step]
     holder[wrong] = holder.pop(path[-1])
-    said = mistakes(yaml.safe_dump(body), SECRETS)
+    said = mistakes(written(body), SECRETS)
     (where,) = [place for place in said if place.endswith(wrong)]
     assert said[where].startswith(f"unknown key (did you mean `{path[-1].removesuffix('s')}")
 

@@ -16,10 +16,13 @@ from proxy.cli import main
 from proxy.config import look_through
 from proxy.config.words import describe
 from proxy.errors import ConfigError
-from tests.config.files import ROOT
+from tests.config.files import ROOT, read, written
 from tests.config.test_meaning import EXAMPLES
 
 FULL = yaml.load((ROOT / "config" / "full.yaml").read_text("utf-8"), yaml.BaseLoader)
+TYPED = read(
+    (ROOT / "config" / "full.yaml").read_text("utf-8").replace("2026-11-18T09:00:00Z", "'2026-11-18T09:00:00Z'")
+)
 
 
 def scalars(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -32,11 +35,7 @@ def scalars(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
 
 
 def put(path: tuple[Any, ...], value: str) -> Any:
-    whole = copy.deepcopy(
-        yaml.safe_load(
-            (ROOT / "config" / "full.yaml").read_text("utf-8").replace("2026-11-18T09:00:00Z", "'2026-11-18T09:00:00Z'")
-        )
-    )
+    whole = copy.deepcopy(TYPED)
     holder = whole
     for step in path[:-1]:
         holder = holder[step]
@@ -70,7 +69,7 @@ def test_a_store_whose_url_is_not_known_is_told(url: str, tmp_path: Path) -> Non
 def test_any_value_may_come_from_the_environment(path: tuple[Any, ...], tmp_path: Path) -> None:
     """Each value of the full example in turn: as a variable, as a file that is not there, in the midst of text."""
     for value in ("${NOBODY}", "${file:/nowhere}", "x${NOBODY}"):
-        (tmp_path / "one.yaml").write_text(yaml.safe_dump(put(path, value), sort_keys=False))
+        (tmp_path / "one.yaml").write_text(written(put(path, value)))
         config, unknown = look_through(tmp_path / "one.yaml")
         describe(config)
         assert unknown
