@@ -15,10 +15,10 @@ from setuptools import setup
 COMPILED = (
     *sorted(path.as_posix() for path in Path("proxy/fields").glob("[!_]*.py")),
     *(f"proxy/http/{name}.py" for name in (
-        "alike_heads", "answer_head", "chunks", "first_piece", "forwarding", "framing", "grpc", "headers", "ids",
-        "known_heads", "local_replies", "placement", "request_head", "statuses",
+        "alike_heads", "answer_head", "chunks", "first_piece", "forwarding", "framing", "grpc", "grpc_answer",
+        "grpc_opening", "headers", "ids", "known_heads", "local_replies", "placement", "request_head", "statuses",
     )),
-    *(f"proxy/http/http2/{name}.py" for name in ("blocks", "connection", "frames", "sending")),
+    *(f"proxy/http/http2/{name}.py" for name in ("blocks", "connection", "decoding", "frames", "sending")),
     "proxy/pairs/link.py",
     *sorted(path.as_posix() for path in Path("proxy/request").glob("[!_]*.py")),
     *(f"proxy/worker/{name}.py" for name in (

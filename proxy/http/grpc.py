@@ -1,8 +1,8 @@
 """gRPC over HTTP/2 in the words of the rest: heads, statuses, messages, deadlines.
 
 A call travels through the same exchange as an HTTP request, so it is written as one: its head as an HTTP/1.1 head
-(`request_head`, `answer_head`), its status as the HTTP status that stands for it (`http_status`), its body as it is,
-messages with their five bytes of prefix. The model's end writes it as HTTP/2 again (`call_headers`).
+(`request_head`), its status as the HTTP status that stands for it (`http_status`), its body as it is, messages with
+their five bytes of prefix. The model's end writes it as HTTP/2 again (`grpc_opening`); `grpc_answer` reads answers.
 
 Sources: gRPC's `PROTOCOL-HTTP2.md`; for the statuses `google/rpc/code.proto`, which names the HTTP status of each.
 """
@@ -12,8 +12,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from proxy.http.answer_head import NO_STREAM, Answer
-from proxy.http.headers import UNTIL_CLOSE, HeadError
+from proxy.http.headers import HeadError
 from proxy.http.http2.frames import Headers
 from proxy.model.reasons import Reason
 
@@ -61,16 +60,6 @@ _CONNECTION = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"http2-settings"}
 )
 """Headers that HTTP/2 does not have (RFC 9113, 8.2.2)."""
-_NOT_ANSWERED = frozenset(
-    {
-        b"x-understudy-request-id",
-        b"x-served-by",
-        b"x-understudy-error",
-        b"content-length",
-        b"proxy-authenticate",
-        b"trailer",
-    }
-)
 _BREAKS = frozenset(b"\r\n\0")
 _TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
 _UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
@@ -147,7 +136,7 @@ def request_head(headers: Headers) -> bytes:
             if value.strip(b" \t").lower() != b"trailers":  # RFC 9113, 8.2.2
                 raise HeadError("another TE than trailers")
         elif name != b"content-length":
-            if not _is_name(name):
+            if not is_name(name):
                 raise HeadError("not the name of a header")
             if name == b"content-type":
                 kind = value
@@ -188,7 +177,7 @@ def announced(headers: Headers) -> int:
 
 def is_trailers(headers: Headers) -> bool:
     """Whether a header block may end a call: no pseudo-header, no connection's own (RFC 9113, 8.1, 8.2)."""
-    return all(_is_name(name) and not set(value) & _BREAKS for name, value in headers)
+    return all(is_name(name) and not set(value) & _BREAKS for name, value in headers)
 
 
 def _checked(lines: list[bytes]) -> bytes:
@@ -199,90 +188,9 @@ def _checked(lines: list[bytes]) -> bytes:
 
 
 @lru_cache(maxsize=1024)
-def _is_name(name: bytes) -> bool:
+def is_name(name: bytes) -> bool:
+    """Whether a header of HTTP/2 may be called so."""
     return _NAME.fullmatch(name) is not None and name not in _CONNECTION
-
-
-def call_headers(head: bytes, scheme: bytes) -> Headers:
-    """What a model gets: the headers of an HTTP/1.1 head as HTTP/2 wants them.
-
-    >>> call_headers(b"POST /a.B/C HTTP/1.1\\r\\nhost: m\\r\\nx-user: ann\\r\\n\\r\\n", b"http")[2:]
-    [(b':path', b'/a.B/C'), (b':authority', b'm'), (b'te', b'trailers'), (b'x-user', b'ann')]
-    """
-    first, *lines = head[:-4].split(b"\r\n")
-    method, path, _ = first.split(b" ")
-    headers = [(b":method", method), (b":scheme", scheme), (b":path", path), (b":authority", b""), (b"te", b"trailers")]
-    for line in lines:
-        name, _, value = line.partition(b":")
-        name, value = name.lower(), value.strip(b" \t")
-        if name == b"host":
-            headers[3] = (b":authority", value)
-        else:
-            headers.append((name, value))
-    return headers
-
-
-class GrpcAnswer(Answer):
-    """An answer whose status comes last. `ended` when its trailers are known; a call without them never ends well."""
-
-    __slots__ = ("headers", "only", "sent_status", "trailers")
-
-    headers: Headers
-    trailers: Headers
-    sent_status: bytes
-    """The HTTP status as it came; `status` is the one that stands for the call's."""
-    only: bool
-    """There are only trailers, in place of a head (gRPC's `Trailers-Only`)."""
-
-
-def read_grpc_answer(headers: Headers, ended: bool) -> GrpcAnswer:
-    """What an answer's first headers mean; raises `HeadError` for what is no answer."""
-    answer = GrpcAnswer()
-    if not headers or headers[0][0] != b":status" or not headers[0][1].isdigit() or len(headers[0][1]) != 3:
-        raise HeadError("no status")
-    answer.old, answer.keep, answer.events, answer.length = False, True, False, UNTIL_CLOSE
-    answer.stream = NO_STREAM
-    answer.dated = True
-    answer.found, answer.named, answer.base = {}, frozenset(), b""
-    answer.headers, answer.trailers, answer.only = _passed_on(headers[1:]), [], ended
-    answer.request_id = next((value for name, value in answer.headers if name == b"x-request-id"), b"")
-    answer.sent_status = headers[0][1]
-    answer.status = int(answer.sent_status)
-    if not 200 <= answer.status <= 599:
-        raise HeadError("no status")
-    answer.head = b""
-    if ended:
-        close(answer, [])
-    return answer
-
-
-def close(answer: GrpcAnswer, trailers: Headers) -> None:
-    """The end of an answer: its status is known now; raises `HeadError` when it says none.
-
-    An answer that is not gRPC's (a balancer's 503, say) keeps its HTTP status, which is what a client makes of it.
-    """
-    answer.trailers = _passed_on(trailers)
-    said = next((v for name, v in (answer.headers if answer.only else answer.trailers) if name == b"grpc-status"), None)
-    if said is not None:
-        answer.status = http_status(said)
-    if answer.status == 0 or (said is None and answer.status < 400):
-        raise HeadError("no grpc-status")
-
-
-def _passed_on(headers: Headers) -> Headers:
-    for name, value in headers:
-        if not _is_name(name):
-            raise HeadError("not the name of a header")
-        if b"\n" in value or b"\r" in value or b"\0" in value:
-            raise HeadError("a line break in a header")
-    return [one for one in headers if one[0] not in _NOT_ANSWERED]
-
-
-def answer_head(answer: GrpcAnswer) -> bytes:
-    """An answer's headers and trailers as an HTTP/1.1 head, for the pair."""
-    lines = b"".join(b"%b: %b\r\n" % one for one in (*answer.headers, *answer.trailers))
-    words = status_words(b"\r\n" + lines).encode()
-    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (answer.status, words, lines)
 
 
 def refusal(reason: Reason, words: str) -> Headers:

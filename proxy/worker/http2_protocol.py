@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Generic, TypeVar, cast
 
 from proxy.http.http2 import Http2, Http2Error, Stream
-from proxy.http.http2.frames import FloodError
+from proxy.http.http2.frames import FloodError, Taker
 from proxy.http.http2.sending import CALM, CALM_PER_SECOND
 from proxy.model.reasons import Reason
 from proxy.request.legs import Written
@@ -79,10 +79,10 @@ class Http2Protocol(Reader):
         """The peer does not keep to HTTP/2, or floods: nothing more is read."""
 
     def wake(self, whose: Written | None = None) -> None:
-        """Something is to be written, once, at the end of this turn; `whose` it is wants to know when."""
+        """What is to be written is, once, at the end of this turn; `whose` it is wants to know when."""
         if whose is not None:
             self._whose.append(whose)
-        if not self._planned:
+        if not self._planned and self.http2.speaks:
             self._planned = True
             self.turn.last(self.flush)
 
@@ -116,7 +116,7 @@ class Http2Protocol(Reader):
 L = TypeVar("L", bound=Http2Protocol)
 
 
-class StreamEnd(Generic[L]):
+class StreamEnd(Taker, Generic[L]):
     """Our end of one stream: what comes on it is taken by somebody who cannot always take more."""
 
     link: L

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.http.grpc import Headers, NotGrpcError, read_grpc_answer, request_head
+from proxy.http.grpc import Headers, NotGrpcError, request_head
+from proxy.http.grpc_answer import close, read_grpc_answer, read_trailers
+from proxy.http.grpc_opening import MAX_KNOWN_STARTS, CallOpenings, call_headers
 from proxy.http.headers import HeadError
+from proxy.http.http2.blocks import KnownBlock
+from proxy.http.http2.frames import encoded
 from proxy.http.request_head import read_request
 
 CALL: Headers = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/a.B/C"), (b":authority", b"m")]
@@ -78,3 +82,66 @@ def test_what_frames_a_call_in_http_1_1_stays_behind() -> None:
 def test_what_is_no_answer_is_refused(headers: Headers) -> None:
     with pytest.raises(HeadError):
         read_grpc_answer(headers, False)
+
+
+# --- heads that come again ---
+
+ANSWERED: Headers = [(b":status", b"200"), (b"content-type", b"application/grpc"), (b"x-request-id", b"a")]
+
+
+def test_what_is_known_of_an_answer_is_no_other_calls() -> None:
+    head, good, bad = (KnownBlock(it) for it in (ANSWERED, [(b"grpc-status", b"0")], [(b"grpc-status", b"14")]))
+    said = []
+    for trailers in (good, bad, good, bad):
+        answer = read_grpc_answer(head.headers, False, head)
+        assert (answer.status, answer.head, answer.trailers.headers) == (200, b"", [])
+        close(answer, read_trailers(trailers.headers, trailers))
+        answer.complete()
+        said.append((answer.status, answer.head))
+        assert answer.block() == encoded(ANSWERED)
+        assert answer.trailers.block() == encoded(trailers.headers)
+    alone = read_grpc_answer(ANSWERED, False)
+    close(alone, read_trailers(bad.headers))
+    alone.complete()
+    assert said[1] == said[3] == (alone.status, alone.head) == (503, alone.head)
+    assert said[0] == said[2]
+    assert said[0][0] == 200
+
+
+def test_a_block_means_what_the_end_of_its_stream_says() -> None:
+    """The same bytes with END_STREAM are all of an answer, and the same headers as trailers are none."""
+    both = KnownBlock([(b":status", b"200"), (b"grpc-status", b"5")])
+    assert read_grpc_answer(both.headers, True, both).status == 404
+    assert read_grpc_answer(both.headers, False, both).status == 200
+    assert read_grpc_answer(both.headers, True, both).only
+    with pytest.raises(HeadError):
+        read_trailers(both.headers, both)
+
+
+def test_an_answer_that_is_refused_is_refused_again() -> None:
+    for headers in ([(b":status", b"200"), (b"A", b"b")], [(b":status", b"101")]):
+        known = KnownBlock(headers)
+        for _ in range(2):
+            with pytest.raises(HeadError):
+                read_grpc_answer(headers, False, known)
+
+
+def test_what_a_model_gets_does_not_depend_on_what_is_remembered() -> None:
+    openings = CallOpenings(b"https")
+    plain = b"POST /a.B/C HTTP/1.1\r\nHost: m\r\nX-A: 1 \r\n"
+    for rest in (b"x-request-id: 1\r\n", b"", b"X-B:2\r\nx-c: \r\n", b"host: other\r\n", b"a: b\r\nHost: o\r\n"):
+        head = plain + rest + b"\r\n"
+        for begins in (plain, b"", plain + b"no: 1\r\n", b"POST /o HTTP/1.1\r\n"):
+            assert openings.block(head, begins) == encoded(call_headers(head, b"https"))
+
+
+def test_no_more_beginnings_are_remembered_than_are_of_use() -> None:
+    openings = CallOpenings(b"http")
+    for number in range(2 * MAX_KNOWN_STARTS):
+        plain = b"POST /a.B/%d HTTP/1.1\r\nhost: m\r\n" % number
+        openings.block(plain + b"a: b\r\n\r\n", plain)
+    assert 0 < len(openings._known) <= MAX_KNOWN_STARTS
+    before = len(openings._known)
+    plain = b"POST /a.B/C HTTP/1.1\r\nhost: m\r\nx: %b\r\n" % bytes(4096)
+    openings.block(plain + b"a: b\r\n\r\n", plain)
+    assert len(openings._known) == before

@@ -30,6 +30,7 @@ from proxy.http.http2.frames import (
     SETTINGS,
     WINDOW,
     WINDOW_UPDATE,
+    Taker,
     encode_frame,
     encoded,
 )
@@ -39,7 +40,7 @@ HEAD: Headers = [(b":method", b"POST"), (b":path", b"/a.B/C"), (b"x-long", b"v" 
 
 
 @dataclass
-class Heard:
+class Heard(Taker):
     """All that a stream's owner was told; it takes what comes unless told not to."""
 
     http2: Http2

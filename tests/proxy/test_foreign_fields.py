@@ -59,7 +59,6 @@ PLACES: dict[str, dict[str, tuple[str, ...]]] = {
         "request/served.py": ("exchange.uncharged",),
         "worker/downstream/grpc_call.py": ("self.first.kept",),
         "worker/upstream/grpc.py": (
-            "answer.head",
             "leg.answer",
             "leg.began",
             "leg.connection",

@@ -47,7 +47,7 @@ class Calls:
         self, work: tuple[int, int, int] | None = None, config: WorkerConfig = CALLS, greets: bool = True
     ) -> None:
         self.loop = Clock()
-        worker = Worker(0, 1, Path(), self.loop)  # type: ignore[arg-type]
+        self.worker = worker = Worker(0, 1, Path(), self.loop)  # type: ignore[arg-type]
         self.context = worker.context
         worker.context.turn = turn = type(worker.context.turn)(self.loop, self.loop.time, *(work or ()))  # type: ignore[arg-type]
         worker.configure(config)

@@ -19,7 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proxy.http.http2 import Http2, Stream
-from proxy.http.http2.frames import REFUSED_STREAM
+from proxy.http.http2.frames import REFUSED_STREAM, Taker
 from proxy.model.reasons import Reason
 from proxy.request.legs import Leg
 from proxy.resolver import Resolver
@@ -63,7 +63,7 @@ class Asked(Leg):
         super().cancel()
 
 
-class Line:
+class Line(Taker):
     """A transport, and the model server at its other end."""
 
     def __init__(self, bench: Bench, protocol: Any) -> None:
@@ -74,7 +74,7 @@ class Line:
         protocol.connection_made(self)
 
     def _opened(self, stream: Stream, headers: Any, ended: bool) -> None:
-        stream.taker = self  # type: ignore[assignment]
+        stream.taker = self
         self.streams.append(stream)
 
     def on_data(self, data: bytes, ended: bool) -> None: ...

@@ -1,11 +1,9 @@
-"""Header blocks as they come: gathered from their frames, decoded, bounded."""
+"""Header blocks as they come: gathered from their frames, decoded, bounded; those that come again are known."""
 
 from __future__ import annotations
 
-from hpack import Decoder, HPACKError, OversizedHeaderListError
-
+from proxy.http.http2.decoding import HeaderDecoder
 from proxy.http.http2.frames import (
-    COMPRESSION_ERROR,
     CONTINUATION,
     END_HEADERS,
     END_STREAM,
@@ -17,26 +15,44 @@ from proxy.http.http2.frames import (
     Http2Error,
 )
 
-MAX_KNOWN = 64
-"""Blocks of nothing but indices that are remembered."""
-
+MAX_KNOWN = 32
+"""Blocks that are remembered, of lists no longer than `LONGEST_KNOWN` (as `HeaderDecoder.size` counts)."""
+LONGEST_KNOWN = 4096
 
 DEAR = 256
 """Bytes of a block above which decoding it is expensive: up to milliseconds."""
 
 
+class KnownBlock:
+    """A block that has come and changed nothing of the compression: it means the same when it comes again."""
+
+    __slots__ = ("headers", "meaning")
+
+    def __init__(self, headers: Headers) -> None:
+        self.headers = headers
+        """Nobody changes them."""
+        self.meaning: object = None
+        """What their taker has made of them, for the next time."""
+
+    def means(self, meaning: object) -> None:
+        """Keep what their taker has made of them."""
+        self.meaning = meaning
+
+
 class Blocks:
     """The header blocks of one connection, in the order in which they come. `open` is the stream of the one begun."""
 
-    __slots__ = ("_decoder", "_known", "_limit", "_parts", "_size", "ended", "open")
+    __slots__ = ("_decoder", "_known", "_limit", "_parts", "_size", "ended", "known", "open")
 
     def __init__(self, max_header: int) -> None:
-        self._decoder = Decoder(max_header_list_size=max_header)
+        self._decoder = HeaderDecoder(max_header)
         self._limit = max_header + MAX_FRAME
-        self._known: dict[bytes, Headers] = {}
+        self._known: dict[bytes, KnownBlock] = {}
         self._parts: list[bytes] = []
         self._size = self.open = 0
         self.ended = False
+        self.known: KnownBlock | None = None
+        """The last block that was whole, unless it has changed the compression."""
 
     def is_dear(self, kind: int, flags: int, size: int) -> bool:
         """Whether a frame of this kind and size is the end of a block that is expensive to decode."""
@@ -60,22 +76,21 @@ class Blocks:
         if not flags & END_HEADERS:
             return None
         self.open = 0
-        return self._decoded(b"".join(self._parts))
+        block = payload if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts = []
+        self.known = known = self._known.get(block)
+        return known.headers if known is not None else self._decoded(block)
 
     def _decoded(self, block: bytes) -> Headers:
-        """The headers of a block. One of nothing but indices, as a peer writes that repeats itself, means the same
-        until the table changes, and is read once."""
-        plain = bool(block) and min(block) >= 0x80 and 0xFF not in block
-        if plain and block in self._known:
-            return list(self._known[block])
-        try:
-            headers: Headers = [(bytes(name), bytes(value)) for name, value in self._decoder.decode(block, raw=True)]
-        except OversizedHeaderListError:
-            raise Http2Error(ENHANCE_YOUR_CALM, "a head longer than allowed") from None
-        except HPACKError as error:
-            raise Http2Error(COMPRESSION_ERROR, str(error)) from None
-        if not plain:
+        """The headers of a block that is not known. What changes the table changes what all others mean."""
+        decoder = self._decoder
+        headers = decoder.decode(block)
+        if decoder.changed:
             self._known.clear()
-        elif len(self._known) < MAX_KNOWN:
-            self._known[block] = list(headers)
+            return headers
+        self.known = known = KnownBlock(headers)
+        if decoder.size <= LONGEST_KNOWN:
+            if len(self._known) >= MAX_KNOWN:
+                del self._known[next(iter(self._known))]
+            self._known[block] = known
         return headers

@@ -4,7 +4,7 @@
                           `taker` for the rest, and `refused` with the code when one ends by the peer's mistake
     http2.take()          what is to be written to the peer now
 
-Header compression is the package `hpack`'s, one way: what the peer compressed is decoded, and our own heads are sent as
+Header compression goes one way (`decoding`): what the peer compressed is decoded, and our own heads are sent as
 literals that nobody may index (RFC 7541, 7.1.3), because most of what passes differs per call and much of it is secret.
 
 Invariants
@@ -94,13 +94,12 @@ class Http2(Sending):
         self.refusing = False
         """New streams are refused."""
         self._owed = 0
-        self._blocks = Blocks(max_header)
+        self.blocks = Blocks(max_header)
         self._rest = b""
         self.work = 0
-        self.rests = False
-        """The next frame is expensive, and was not wanted."""
-        self._begun = self.settled = False
-        """`settled`: the peer has said what it takes, and so speaks HTTP/2."""
+        self.rests = self._begun = self.settled = False
+        """`rests`: the next frame is expensive, and was not wanted. `settled`: the peer has said what it takes, and so
+        speaks HTTP/2."""
 
     def refuse_streams(self) -> None:
         """Say, and see to it, that no new streams are taken."""
@@ -133,10 +132,10 @@ class Http2(Sending):
                 half = True
                 break
             kind, flags = data[at + 3], data[at + 4]
-            if not dear and (size > DEAR or kind == CONTINUATION) and self._blocks.is_dear(kind, flags, size):
+            if not dear and (size > DEAR or kind == CONTINUATION) and self.blocks.is_dear(kind, flags, size):
                 self.rests = True
                 break
-            number = int.from_bytes(data[at + 5 : at + 9], "big") & MAX_INT31
+            number = (data[at + 5] & 127) << 24 | data[at + 6] << 16 | data[at + 7] << 8 | data[at + 8]
             self._take(kind, flags, number, data[at + 9 : stop])
             at = stop
         if self._widened:
@@ -163,14 +162,17 @@ class Http2(Sending):
             if kind != SETTINGS or flags & ACK:
                 raise Http2Error(PROTOCOL_ERROR, "the first frame is not SETTINGS")
             self.settled = True
-        if self._blocks.open and (kind != CONTINUATION or number != self._blocks.open):
+        if self.blocks.open and (kind != CONTINUATION or number != self.blocks.open):
             raise Http2Error(PROTOCOL_ERROR, "a header block is broken off")
         self.work -= FRAME_WORK
-        take = _TAKES.get(kind)
-        if take is not None:
+        if kind == DATA:  # a compiled call, where one through the table is not
+            self._on_data(flags, number, payload)
+        elif kind == HEADERS:
+            self._on_headers(flags, number, payload)
+        elif (take := _TAKES.get(kind)) is not None:
             take(self, flags, number, payload)
-        else:  # means nothing (RFC 9113, 4.1)
-            self.worthless()
+        else:
+            self.worthless()  # means nothing (RFC 9113, 4.1)
 
     def _wanted(self, number: int) -> Stream | None:
         """An open stream, `None` for one that has ended; raises for one that never began."""
@@ -239,16 +241,16 @@ class Http2(Sending):
             if len(payload) < 5:
                 raise Http2Error(FRAME_SIZE_ERROR, "a priority is five bytes")
             payload = payload[5:]
-        self._blocks.begin(number, flags)
+        self.blocks.begin(number, flags)
         self._on_more(flags, number, payload)
 
     def _on_more(self, flags: int, number: int, payload: bytes) -> None:
         self.work -= len(payload) // BYTES_OF_HEAD
         if not payload:
             self.worthless()
-        headers = self._blocks.more(flags, payload)
+        headers = self.blocks.more(flags, payload)
         if headers is not None:
-            self._on_head(number, headers, self._blocks.ended)
+            self._on_head(number, headers, self.blocks.ended)
 
     def _on_head(self, number: int, headers: Headers, ended: bool) -> None:
         stream = self.streams.get(number)
@@ -387,8 +389,6 @@ class Http2(Sending):
 
 
 _TAKES: dict[int, Callable[[Http2, int, int, bytes], None]] = {
-    DATA: Http2._on_data,
-    HEADERS: Http2._on_headers,
     PRIORITY: Http2._on_priority,
     RST_STREAM: Http2._on_rst,
     SETTINGS: Http2._on_settings,

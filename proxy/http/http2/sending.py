@@ -86,33 +86,43 @@ class Sending:
         return out
 
     @property
+    def speaks(self) -> bool:
+        """Whether something is to be written."""
+        return bool(self._out)
+
+    @property
     def spent(self) -> bool:
         """Whether no stream can be begun any more: the numbers have run out (RFC 9113, 5.1.1)."""
         return self._next > MAX_INT31
 
     def open(self, headers: Headers, taker: Taker) -> Stream:
         """Begin a stream with a head; there must be room for one (`peer_streams`, `goaway`, `spent`)."""
+        return self.open_with(encoded(headers), taker)
+
+    def open_with(self, block: bytes, taker: Taker) -> Stream:
+        """The same with a head that is `encoded`."""
         stream = Stream(self._next, taker)
         self._next += 2
         self.streams[stream.id] = stream
-        self._head(stream, encoded(headers), False)
+        self._head(stream, block, False)
         return stream
 
-    def headers(self, stream: Stream, headers: Headers, end: bool) -> None:
-        """Answer with a head; `end` when nothing follows."""
-        self._head(stream, encoded(headers), end)
+    def headers(self, stream: Stream, headers: Headers, end: bool, begun: bytes = b"") -> None:
+        """Answer with a head, the first of it `encoded`; `end` when nothing follows."""
+        self._head(stream, begun + encoded(headers), end)
         if end:
             self._local_done(stream)
 
-    def data(self, stream: Stream, data: bytes, end: bool, trailers: Headers | None = None) -> None:
-        """Send a piece of the body as far as the peer has room, the rest later; `trailers` end the stream too."""
+    def data(self, stream: Stream, data: bytes, end: bool, trailers: Headers | None = None, block: bytes = b"") -> None:
+        """Send a piece of the body as far as the peer has room, the rest later; `trailers` end the stream too, and so
+        does a `block` of them that is `encoded`."""
         if stream.local_done or stream.end:
             return
         if data:
             stream.parts.append(data)
             stream.waiting += len(data)
-        if trailers is not None:
-            stream.trailers, stream.end = encoded(trailers), True
+        if block or trailers is not None:
+            stream.trailers, stream.end = block or encoded(trailers or []), True
         elif end:
             stream.end = True
         self._push(stream)

@@ -26,6 +26,8 @@ from proxy.worker.taking import SocketTaking, reset
 if TYPE_CHECKING:
     import asyncio
 
+    from proxy.http.request_head import Request
+    from proxy.request.routes import Routes
     from proxy.worker.context import WorkerContext
 
 MAX_STREAMS = 128
@@ -36,6 +38,16 @@ NEARLY_SPENT = MAX_INT31 - 2000
 """A client whose streams have come to this number is asked to connect anew (RFC 9113, 5.1.1): there are 1,000 left."""
 LEAVE = 1.0
 """Seconds between saying that no new calls are taken and refusing them: one may be under way to us."""
+
+
+class CallHead:
+    """What the headers of a call mean under these routes; `length` of its body as they say it, -1 where they do not."""
+
+    __slots__ = ("length", "request", "routes")
+
+    def __init__(self, routes: Routes, request: Request, length: int) -> None:
+        self.routes, self.request, self.length = routes, request, length
+        request.length = UNTIL_CLOSE
 
 
 class GrpcServerConnection(CallsConnection):
@@ -83,8 +95,8 @@ class GrpcServerConnection(CallsConnection):
             # It cannot go on for long: a new connection, while calls still fit.
             self.http2.say_goodbye(NO_ERROR, MAX_INT31)
         try:
-            request, length = self.context.calls.read(request_head(headers)), announced(headers)
-            if ended and length > 0:
+            call = self._head_of(headers)
+            if ended and call.length > 0:
                 raise HeadError("a body that does not come")
         except NotGrpcError as other:
             self._refused()
@@ -96,10 +108,21 @@ class GrpcServerConnection(CallsConnection):
             self._refused()
             self.http2.reset(stream, PROTOCOL_ERROR)
             return
-        request.length = UNTIL_CLOSE
-        stream.taker = caller = GrpcServerStream(self, stream, request, ended)
-        caller.left = length
+        stream.taker = caller = GrpcServerStream(self, stream, call.request, ended)
+        caller.left = call.length
         self._fresh.append(caller)
+
+    def _head_of(self, headers: Headers) -> CallHead:
+        """What a call's headers mean; raises `HeadError`, `NotGrpcError`."""
+        routes, known = self.context.calls, self.http2.blocks.known
+        if known is not None:
+            kept = known.meaning
+            if isinstance(kept, CallHead) and kept.routes is routes:
+                return kept
+        call = CallHead(routes, routes.read(request_head(headers)), announced(headers))
+        if known is not None:
+            known.means(call)
+        return call
 
     def _refused(self) -> None:
         """What began is no call."""

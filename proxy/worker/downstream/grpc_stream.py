@@ -12,7 +12,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from proxy.http.answer_head import Answer, id_name
-from proxy.http.grpc import GrpcAnswer, Messages, TooLong, is_trailers, refusal
+from proxy.http.grpc import Messages, TooLong, is_trailers, refusal
+from proxy.http.grpc_answer import GrpcAnswer
 from proxy.http.http2 import HIGH, Headers, Stream
 from proxy.http.http2.frames import CANCEL, NO_ERROR, PROTOCOL_ERROR
 from proxy.http.local_replies import words
@@ -231,8 +232,7 @@ class GrpcServerStream(StreamEnd[CallsConnection]):
         ours = [(b"x-served-by", served_by)]
         if name := id_name(given, exchange.request_id):
             ours.append((name, exchange.request_id))
-        headers = [(b":status", given.sent_status), *given.headers, *ours]
-        self.link.http2.headers(self._stream, headers, given.only)
+        self.link.http2.headers(self._stream, ours, given.only, given.block())
         self.link.wake(exchange)
         if given.only:
             self._finish()
@@ -242,9 +242,9 @@ class GrpcServerStream(StreamEnd[CallsConnection]):
     def more(self, piece: bytes, done: bool) -> None:
         """Go on with the answer; its end carries the model's trailers."""
         assert self._answer is not None
-        trailers = self._answer.trailers if done else None
+        trailers = self._answer.trailers.block() if done else b""
         self._since = monotonic()
-        self.link.http2.data(self._stream, piece, done, trailers)
+        self.link.http2.data(self._stream, piece, done, None, trailers)
         if self._stream.waiting > HIGH:
             self._block(len(piece))
         if done:

@@ -11,7 +11,8 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol, cast
 
-from proxy.http.grpc import answer_head, call_headers, close, read_grpc_answer
+from proxy.http.grpc_answer import GrpcAnswer, close, read_grpc_answer, read_trailers
+from proxy.http.grpc_opening import CallOpenings
 from proxy.http.headers import HeadError
 from proxy.http.http2 import HIGH, Headers, Http2
 from proxy.http.http2.frames import (
@@ -27,7 +28,6 @@ from proxy.worker.http2_protocol import Http2Protocol, StreamEnd
 from proxy.worker.upstream.http1 import MAX_ANSWER_HEAD
 
 if TYPE_CHECKING:
-    from proxy.http.grpc import GrpcAnswer
     from proxy.request.legs import Leg
     from proxy.worker.timers import TimerWheel
     from proxy.worker.turn import TurnScheduler
@@ -75,7 +75,7 @@ class GrpcClientConnection(Http2Protocol):
         super().__init__(Http2(False, MAX_ANSWER_HEAD), pool.turn, pool)
         self.outlives = True
         self.pool, self.endpoint = pool, endpoint
-        self.scheme = b"https" if endpoint.secure else b"http"
+        self.openings = CallOpenings(b"https" if endpoint.secure else b"http")
         self.spoken = asyncio.Event()
         """The server has said how many calls it takes at once, or nothing more is to be heard from it."""
         self.broken = Reason.NONE
@@ -185,7 +185,7 @@ class GrpcClientStream(StreamEnd[GrpcClientConnection]):
             opening = self.link.endpoint.placement.apply(opening, is_check=leg.is_check)
         at = opening.find(b"\r\n\r\n") + 4
         leg.connection = self
-        self._stream = http2.open(call_headers(opening[:at], self.link.scheme), self)
+        self._stream = http2.open_with(self.link.openings.block(opening[:at], leg.plain), self)
         http2.data(self._stream, opening[at:], leg.whole)
         self._since = leg.sent = monotonic()
         if leg.held_back:
@@ -223,12 +223,12 @@ class GrpcClientStream(StreamEnd[GrpcClientConnection]):
         leg = self.leg
         leg.began = self._since = monotonic()
         try:
-            leg.answer = read_grpc_answer(headers, ended)
+            leg.answer = answer = read_grpc_answer(headers, ended, self.link.http2.blocks.known)
         except HeadError:
             self._fail(Reason.BAD_REPLY)
             return
         if ended:
-            self._complete(leg.answer)
+            self._complete(answer)
         leg.head(b"", ended)
 
     def on_data(self, data: bytes, ended: bool) -> None:
@@ -244,9 +244,9 @@ class GrpcClientStream(StreamEnd[GrpcClientConnection]):
     def on_trailers(self, headers: Headers) -> None:
         """The end."""
         leg = self.leg
-        answer = cast("GrpcAnswer", leg.answer)  # as `on_headers` made it
+        answer = cast(GrpcAnswer, leg.answer)  # as `on_headers` made it
         try:
-            close(answer, headers)
+            close(answer, read_trailers(headers, self.link.http2.blocks.known))
         except HeadError:
             self._fail(Reason.BAD_REPLY)
             return
@@ -256,7 +256,7 @@ class GrpcClientStream(StreamEnd[GrpcClientConnection]):
     def _complete(self, answer: GrpcAnswer) -> None:
         leg = self.leg
         leg.mark_ended(monotonic())
-        answer.head = answer_head(answer)
+        answer.complete()
         self.link.used = True
         if self.link.endpoint.doubted and not leg.is_check:
             self.link.endpoint.succeeded()

@@ -95,7 +95,10 @@ class GrpcPool(Pool):
             self._queue(endpoint, leg)
 
     def _with_room(self, endpoint: Endpoint) -> GrpcClientConnection | None:
-        return next((link for link in self._links[endpoint] if link.room), None)
+        for link in self._links[endpoint]:
+            if link.room:
+                return link
+        return None
 
     def probe(self, endpoint: Endpoint, leg: Leg) -> None:
         """Send a health check to this URL."""
