@@ -3,6 +3,7 @@
     python -m loadtests.bench                       everything, into loadtests/RESULTS.md (`make bench`)
     python -m loadtests.bench --only sse,grpc       these workloads or parts, printed only
     python -m loadtests.bench --quick               two short rounds, printed only
+    python -m loadtests.bench --before TREE         beside the build before a change, compiled; printed only
     python -m loadtests.bench --list                the workloads, the parts, the proxies and which are installed
 
 One machine, one run, interleaved rounds, the same backends, keep-alive, one worker. Understudy runs as in production:

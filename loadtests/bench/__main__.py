@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 from datetime import UTC, datetime
+from pathlib import Path
 
 import loadtests.bench
 from loadtests.bench.extras import others
 from loadtests.bench.isolation import latency
 from loadtests.bench.machine import versions
 from loadtests.bench.processes import Bench
-from loadtests.bench.proxies import PROXIES
+from loadtests.bench.proxies import BEFORE, PROXIES, before
 from loadtests.bench.report import write
 from loadtests.bench.rounds import Measured, chosen, measure
 from loadtests.bench.tables import table
@@ -41,6 +42,7 @@ def arguments() -> argparse.Namespace:
     options.add_argument("--quick", action="store_true", help="two short rounds, nothing written")
     options.add_argument("--list", action="store_true", help="what there is to measure")
     options.add_argument("--only", default="", help=f"a comma-separated part of {', '.join(KEYS)}; nothing written")
+    options.add_argument("--before", type=Path, help="another compiled tree, to be measured too; nothing written")
     given = options.parse_args()
     given.only = [key for key in given.only.split(",") if key] or KEYS
     if unknown := [key for key in given.only if key not in KEYS]:
@@ -71,6 +73,8 @@ def main() -> None:
         print(listing())
         return
     rounds, seconds = (2, 1.0) if given.quick else (given.rounds, given.seconds)
+    if given.before is not None:
+        PROXIES[BEFORE] = before(given.before.resolve())
     load, bench = os.getloadavg()[0], Bench()
     head = [
         "## Data plane", "",
@@ -79,7 +83,7 @@ def main() -> None:
     ]  # fmt: skip
     try:
         sections = run(bench, given.only, rounds, seconds)
-        if not given.quick and given.only == KEYS:
+        if not given.quick and given.only == KEYS and given.before is None:
             write([*head, *sections])
     finally:
         bench.close()

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from loadtests.bench.machine import PEERS, ROOT, binary, free_port
 from loadtests.bench.processes import Bench, Peer, whole
@@ -154,6 +155,21 @@ def _interpreted(bench: Bench, live: int, mirror: int, kind: str) -> Peer:
 
 
 EVERY = ("http", "chat", "grpc")
+BEFORE = "Understudy, before"
+
+
+def before(tree: Path) -> ProxyKind:
+    """Another tree of ours, compiled as `make bench` does it: what a change is measured against."""
+    if not (tree / "proxy").is_dir():
+        raise SystemExit(f"--before: found no proxy/ in {tree}")
+    return ProxyKind(
+        lambda bench, live, mirror, kind: understudy(
+            bench, live, mirror, kind=kind, tree=tree, name=BEFORE, in_flight=512
+        ),
+        carries=EVERY,
+    )
+
+
 PROXIES = {
     "Understudy": ProxyKind(_compiled, carries=EVERY),
     "Understudy, interpreted": ProxyKind(_interpreted, carries=EVERY),

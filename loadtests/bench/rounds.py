@@ -8,7 +8,7 @@ from statistics import median
 
 from loadtests.bench.load import Interval
 from loadtests.bench.processes import Bench, Peer
-from loadtests.bench.proxies import PROXIES
+from loadtests.bench.proxies import BEFORE, PROXIES
 from loadtests.bench.understudy import compared
 from loadtests.bench.workloads import MIRROR, Workload
 
@@ -26,7 +26,9 @@ class Measured:
 
 def chosen(workload: Workload, mode: str) -> list[str]:
     """The proxies that carry the workload and do what the mode asks for."""
-    names = workload.only or tuple(PROXIES)
+    names = list(workload.only or PROXIES)
+    if BEFORE in PROXIES and BEFORE not in names:
+        names.append(BEFORE)
     able = [name for name in names if workload.kind in PROXIES[name].carries]
     return [name for name in able if mode != MIRROR or PROXIES[name].mirrors]
 

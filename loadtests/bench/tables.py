@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from loadtests.bench.proxies import BEFORE
 from loadtests.bench.rounds import Measured, middle, ratio
 
 BASES = ("C floor", "nginx", "Envoy")
@@ -33,9 +34,20 @@ def lines_of(measured: Measured) -> list[str]:
     return found
 
 
+def against_before(measured: Measured) -> str:
+    """What a change makes of ours, where the build before it was measured too; else nothing."""
+    worker = ratio(measured.rounds, "Understudy", BEFORE, lambda one: one.cpu)
+    tree = ratio(measured.rounds, "Understudy", BEFORE, lambda one: one.tree)
+    if worker is None or tree is None:
+        return ""
+    return f"{measured.workload.title}, {measured.mode}: worker {worker:.2f} × before, tree {tree:.2f} × before."
+
+
 def table(measured: Iterable[Measured]) -> list[str]:
     """All of it, and what was not installed."""
     every = list(measured)
     missing = sorted({name for one in every for name in one.missing})
     found = [*HEAD, *(line for one in every for line in lines_of(one))]
-    return [*found, "", f"Not installed: {', '.join(missing)}."] if missing else found
+    notes = [f"Not installed: {', '.join(missing)}."] if missing else []
+    notes += filter(None, map(against_before, every))
+    return [*found, *(line for note in notes for line in ("", note))]

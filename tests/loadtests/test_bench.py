@@ -9,7 +9,7 @@ import pytest
 
 from loadtests.bench import report
 from loadtests.bench.load import Interval
-from loadtests.bench.proxies import PROXIES
+from loadtests.bench.proxies import BEFORE, PROXIES, before
 from loadtests.bench.rounds import Measured, chosen, ratio
 from loadtests.bench.tables import HEAD, lines_of, table
 from loadtests.bench.workloads import FORWARD, MIRROR, WORKLOADS, Workload
@@ -48,6 +48,18 @@ def test_a_line_has_a_cell_for_each_head_and_says_what_is_missing() -> None:
     assert "| 0.25 | 0.25 | 99.0 % |" in ours
     assert table([measured])[-1] == "Not installed: nginx."
     assert "Not installed" not in "".join(table([Measured(WORKLOADS[0], FORWARD, {"Envoy": [interval(1)]})]))
+
+
+def test_the_build_before_a_change_is_beside_ours_in_every_workload(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit):
+        before(tmp_path)
+    (tmp_path / "proxy").mkdir()
+    monkeypatch.setitem(PROXIES, BEFORE, before(tmp_path))
+    assert all(BEFORE in chosen(workload, mode) for workload in WORKLOADS for mode in workload.modes)
+    measured = Measured(WORKLOADS[0], FORWARD, {"Understudy": [interval(1)], BEFORE: [interval(4)]})
+    assert table([measured])[-1] == f"{WORKLOADS[0].title}, forward: worker 0.25 × before, tree 0.25 × before."
 
 
 def test_a_report_replaces_itself_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
