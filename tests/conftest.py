@@ -7,6 +7,7 @@ Two ways to search: `repeatable` (the default) tries the same examples on every 
 of the same code; `search` tries new ones at every run (`make test-all`), and what it finds becomes an `@example`.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ TESTS = Path(__file__).parent
 def pytest_configure(config: pytest.Config) -> None:
     """One of several processes compiles its part of the test files before it collects them all: in a fresh clone each
     would compile everything, 14 s of a core for the assertions of 400 files."""
+    gc.disable()  # what is collected stays
     here: dict[str, Any] | None = getattr(config, "workerinput", None)
     if here is None or sys.dont_write_bytecode:
         return
@@ -48,6 +50,12 @@ def compile_ahead(path: Path, config: pytest.Config) -> None:
     if _read_pyc(path, compiled) is None:
         source, code = _rewrite_test(path, config)
         _write_pyc(config.stash[assertstate_key], code, source, compiled)
+
+
+def pytest_collection_finish() -> None:
+    """What is there now stays until the end: no rubbish is looked for in it."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)

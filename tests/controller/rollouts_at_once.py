@@ -12,7 +12,8 @@ from pathlib import Path
 import orjson
 
 from proxy.controller.controller import Controller
-from proxy.controller.rollout_run import BATCH, RolloutRun
+from proxy.controller.readings import EACH, FULL
+from proxy.controller.rollout_run import RolloutRun
 from proxy.model import Arm, Outcome, Pair, State
 from proxy.pairs import link
 from proxy.pairs.link import Frame
@@ -30,6 +31,10 @@ CONFIG = """
         PLAN
         guards: {GUARDS}
 """
+
+
+BATCH = FULL // EACH
+"""Requests told of at a time: those of a micro-batch of one value each."""
 
 
 @dataclass(frozen=True)

@@ -144,8 +144,9 @@ def test_every_row_is_read_the_same_either_way(protocol: str, kind: Kind) -> Non
     spec = PredictionSpec(protocol=protocol, kind=kind, pointer="/predictions")
     values = [value for value in VALUES if value != 2**70]
     if protocol == "v2":
-        datatypes = ("FP64", "INT64", "BYTES")
-        rows = [(row, shape, datatype) for row in ROWS for shape in SHAPES for datatype in datatypes]
+        forms = [("FP64", shape) for shape in SHAPES]
+        forms += [(datatype, shape) for datatype in ("INT64", "BYTES") for shape in SHAPES[:2]]
+        rows = [(row, shape, datatype) for row in ROWS for datatype, shape in forms]
         bodies = [v2_rows(row, shape, datatype, "y", None) for row, shape, datatype in rows]
     else:
         bodies = [usual(protocol, value) for value in (*ROWS, *values)]
