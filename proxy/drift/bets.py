@@ -7,8 +7,8 @@ with weights by time. Bets of a field are averaged.
 
 A score x is bet on with exp(λx − ψ(λ)), ψ its cumulants in the reference (λ²/2 at least, that of a normal one), an
 event of rate m with the likelihood ratio exp(λx)/(1 − m + m·eᵏ), k = λ; the expected mean is moved against the bet by
-one standard error. Log factors are divided by the size of bursts (`dispersion`): what is exact for independent
-observations of a known mean is calibrated beyond that, not proved.
+two standard errors, without a period by three (`detector.ERRORS`, `FIXED`). Log factors are divided by the size of
+bursts (`dispersion`): what is exact for independent observations of a known mean is calibrated beyond that, not proved.
 
 `since` is the mean of the times of restart, weighted by what each has won: Shiryaev's posterior mean of the moment of
 change. Sums since then are kept by the same weights.
@@ -60,8 +60,8 @@ class BetGrid:
         return cls(sizes, weights, np.repeat([1.0, -1.0], len(SIZES)), rate)
 
     def factors(self, sums: Floats, trials: Floats, means: Floats, errors: Floats, cumulants: Floats) -> Floats:
-        """Log factors (channels, 12) of a block: sums, trials, expected means and their standard errors, (channels,);
-        `cumulants` (channels, 12) as of `cumulants_of` (not read for rates).
+        """Log factors (channels, 12) of a block: sums, trials, expected means, and by how much those are moved against
+        each bet (`errors`), all (channels,); `cumulants` (channels, 12) as of `cumulants_of` (not read for rates).
 
         >>> grid = BetGrid.of((DriftChannel("far", rises=True),))
         >>> kept = cumulants_of(np.zeros(1), np.ones(1))[None]

@@ -32,8 +32,8 @@ STRICT: Final = 0.35
 RANGE: Final = 6.0
 """Nats below an alarm at which `evidence` begins to be said."""
 ERRORS, FIXED = 2.0, 3.0
-"""Standard errors by which the expected mean may be wrong, with a period and without: there much comes before more of
-it is learned."""
+"""Standard errors by which the expected mean is moved against every bet, with a period and without. Without one the
+reference may be short, and much traffic is compared with it before it has learned more, a day later."""
 SPREAD: Final = 0.05
 """A mean square that differs by less, about 4 % of a standard deviation, is no drift: the reference's own deviations
 are from means that it knows."""
@@ -274,7 +274,7 @@ class DriftDetector:
                 self._progress(one, start - one.began)
 
     def _expected(self, cell: int) -> tuple[Floats, Floats]:
-        """Means and their standard errors, (channels,)."""
+        """Means, and by how much they may be wrong (`ERRORS` or `FIXED` standard errors), both (channels,)."""
         means = np.where(self.limited, self.limits, self.reference.means[cell])
         errors = self.errors * np.sqrt(np.where(self.limited | ~self.knows, 0.0, self.reference.unsure))
         return means, errors + np.where(self.squares > 0.0, SPREAD, 0.0)
