@@ -231,9 +231,12 @@ def _cut(pair: Pair, reading: Reading, most: int) -> tuple[Pair, Reading, int]:
     live, candidate = _shortened(pair.live, most), _shortened(pair.candidate, most)
     if len(body := pair.request_body) > MAX_BODY:  # as a worker cuts it, but for a checksum that nobody asks for here
         pair = pair._replace(request_body=body[:MAX_BODY], request_rest=len(body).to_bytes(12, "little"))
-    pair = pair._replace(live=live, candidate=candidate, again=None)
+    if live is not pair.live or candidate is not pair.candidate or pair.again is not None:
+        pair = pair._replace(live=live, candidate=candidate, again=None)
     aspects = tuple(map(_few, reading.aspects))
-    reading = _few(reading)._replace(aspects=aspects)
+    reading = _few(reading)
+    if aspects:
+        reading = reading._replace(aspects=aspects)
     values = sum(_weight(one.live) + _weight(one.candidate) for one in (reading, *aspects))
     return pair, reading, OWN * (1 + len(aspects)) + _raw(pair) + values
 
@@ -258,7 +261,10 @@ def _row_weight(row: Any) -> int:
 
 
 def _few(reading: Reading) -> Reading:
-    return reading._replace(live=_first(reading.live), candidate=_first(reading.candidate), again=None)
+    live, candidate = _first(reading.live), _first(reading.candidate)
+    if live is reading.live and candidate is reading.candidate and reading.again is None:
+        return reading  # to make one anew takes 3 µs
+    return reading._replace(live=live, candidate=candidate, again=None)
 
 
 def _shortened(outcome: Outcome, most: int) -> Outcome:
@@ -273,8 +279,14 @@ def _first(prediction: Prediction | None) -> Prediction | None:
         calls = (tuple(call[:MAX_TEXT] for call in row[:MAX_ROWS]) for row in prediction.rows[:MAX_ROWS])
         return Prediction(prediction.kind, tuple(calls))
     most = MAX_TEXT if prediction.kind in (Kind.TEXT, Kind.LABEL, Kind.JSON) else MAX_VALUES
+    if len(prediction.rows) == 1 and not prediction.names and _is_within(prediction.rows[0], most):
+        return prediction
     rows = (row[:most] if isinstance(row, str | tuple) else row for row in prediction.rows[:MAX_ROWS])
     return Prediction(prediction.kind, tuple(rows))
+
+
+def _is_within(row: Any, most: int) -> bool:
+    return not isinstance(row, str | tuple) or len(row) <= most
 
 
 def _shown(entry: _Entry, redacted: Sequence[str], names: Sequence[str]) -> ReadPairJson:
