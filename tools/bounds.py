@@ -115,14 +115,14 @@ CALLERS = (
     ),
     Bound(
         "http.http2.sending:CALM,CALM_PER_SECOND",
-        "Frames that are worth nothing, less what is worth something",
+        "Control, empty or invalid frames, less useful ones",
         "{}, and {} a second",
         "GOAWAY ENHANCE_YOUR_CALM, `flood`",
     ),
     Bound("worker.http2_protocol:MAX_UNSENT", "What waits for a peer that does not read", "{:B}", "closed, `flood`"),
     Bound(
         "http.http2.frames:WINDOW,LINK_WINDOW",
-        "Bytes under way to the proxy and not taken, of one stream and of a connection",
+        "Bytes that the proxy has not processed, of one stream and of a connection",
         "{:B}, {:B}",
         "the peer must wait (RFC 9113, 5.2); FLOW_CONTROL_ERROR when it does not",
     ),
@@ -145,7 +145,7 @@ MODELS = (
     ),
     Bound(
         "request.routes:MAX_BODY,MAX_MEMORY",
-        "A call that is written to both, and all of a route's in one worker",
+        "`dual_write`: one call, and all of a route's in one worker",
         "{:B}, {:B}",
         "live alone gets it, `too_large`",
     ),
@@ -153,9 +153,9 @@ MODELS = (
 CONTROLLER = (
     Bound(
         "request.exposures:MOST_SEEN,MOST_PENDING",
-        "Users that one worker remembers as told for `max_outcome_drop`, and that wait to be told",
+        "`max_outcome_drop`: users that one worker remembers as reported, and that wait to be reported",
         "{}, {}",
-        "all are told again; told with their next request, counted",
+        "all are reported again; reported with their next request, and counted",
     ),
     Bound(
         "evidence.input.exposures:MOST",
@@ -252,8 +252,8 @@ def section() -> Iterator[str]:
     """The section's lines."""
     yield "## Bounds without a key"
     yield ""
-    yield "What no file moves. `a word` beyond a bound is the code under which `understudy_requests_total` counts it;"
-    yield "for an answer that is read, the reason of a candidate's failure or of an unparseable pair."
+    yield "These bounds are fixed. A `word` in the last column is the code in `understudy_requests_total`; for answers"
+    yield "that are read, it is the reason of a candidate's failure or of an unparseable pair."
     for title, bounds in PARTS.items():
         yield from ("", f"| {title} | at most | beyond it |", "|---|---|---|")
         yield from map(str, bounds)

@@ -21,7 +21,7 @@ INTRODUCTION = """\
 <!-- Written by `make docs` from the command line; edit proxy/cli/ instead. -->
 
 `understudy` and `python -m proxy` are the same. Exit codes: 0 fine, 1 failed, 2 bad usage or configuration. A rollout's
-name is `ROUTE/CANDIDATE`, e.g. `credit/credit-v2`. `understudy status --help`, and so on, says what stands here.
+name is `ROUTE/CANDIDATE`, e.g. `credit/credit-v2`. `understudy status --help` prints the section `status` of this page.
 
 Commands that ask a running proxy find it at `--admin` (or `UNDERSTUDY_ADMIN_URL`), by default
 <http://127.0.0.1:9090>, and show it the token in `--token` (or `UNDERSTUDY_ADMIN_TOKEN`). With `--json` they print

@@ -18,17 +18,18 @@ INTRODUCTION = """\
 
 <!-- Written by `make docs` from the JSON Schema; edit the descriptions in proxy/config/ instead. -->
 
-Every key, its type and its default. `understudy check --config FILE` says in words what a file will do and how long
+Every key, its type and its default. `understudy check --config FILE` describes in words what a file does and how long
 each stage takes; `understudy check --schema` prints the JSON Schema for your editor
 (`# yaml-language-server: $schema=understudy.schema.json` in the first line of the file).
 
 Values carry their unit: durations `250ms`, `10s`, `10m`, `24h`, `3d`; sizes `32KiB`, `1MiB`; shares `5%`; latency
-limits `1.2x` (of live) or `250ms` (absolute). An unknown key, a missing unit or a name that leads nowhere is refused,
-all mistakes at once. `${NAME}` anywhere in a value is taken from the environment, `${NAME:-default}` with what holds
-where it is not set, `${file:PATH}` from a file (without the line break at its end), which is read again at each reload;
-what was filled in is never shown again. Relative paths start at the folder of the file; where that is a link, at the
-link's, not at that of what it leads to. Files follow YAML 1.2: `off` is
-a word; anchors and merge keys work.
+limits `1.2x` (of live) or `250ms` (absolute). An unknown key, a missing unit and a name that refers to nothing are
+refused; all mistakes are reported at once. Files follow YAML 1.2: `off` is a word; anchors and merge keys work.
+
+Values can contain placeholders. `${NAME}` is replaced by an environment variable, `${NAME:-default}` by `default` if
+the variable is not set, and `${file:PATH}` by the contents of a file (without the line break at its end), which is
+read again at each reload. Values that were filled in are never shown. Relative paths start at the folder of the
+configuration file; if that file is a link, at the folder of the link.
 
 """
 

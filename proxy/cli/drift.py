@@ -48,7 +48,7 @@ def _show(as_json: bool, url: str, token: str | None) -> int:
 @admin_options
 @guarded
 def accept(route: str, field: str | None, reason: str, as_json: bool, url: str, token: str | None) -> int:
-    """Take what FIELD of ROUTE is now for normal; all of its fields where none is named.
+    """Accept the present values of FIELD of ROUTE as the new reference; without FIELD, of all its fields.
 
     \b
     Example:

@@ -52,8 +52,8 @@ def outcomes(file: Path, name: str | None, start: int, as_json: bool, url: str, 
     `value` of an outcome, `id` and `label`, `value` or `reward` of a label. Labels in CSV are compared as what the
     model predicts: `007` is the text 007, or the number 7. Both may be compressed by gzip.
 
-    Lines that are wrong are told and left out, and all others are taken. Exit code 1: some were wrong, or it ended too
-    early; it says then with which line to go on (`error` and `from` in JSON).
+    Invalid lines are reported and left out; all others are posted. Exit code 1: some lines were invalid, or not all
+    could be posted; then the output names the line from which to continue (`error` and `from` in JSON).
 
     \b
     Examples:

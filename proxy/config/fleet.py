@@ -46,8 +46,8 @@ class Fleet(Section):
     tls: FleetTls | None = None
     """Mutual TLS on these links; required unless all of it is on loopback."""
     lease: Duration = 10.0
-    """How long a leader leads without being heard of by the store. One that is frozen is followed by another after
-    this; one whose process or connection has ended, at once."""
+    """How long a leader leads without renewing its lease in the store. If a leader is frozen, another replica leads
+    after this time; if its process or connection has ended, at once."""
 
     @property
     def reached_at(self) -> str:

@@ -96,7 +96,7 @@ if TYPE_CHECKING:
         """The limits of one of several predictions."""
 
     class Guards(Section, Limits):
-        """The limits; all must pass for the rollout to climb, and their pooled evidence rolls it back."""
+        """The limits; all must pass before the next stage, and their pooled evidence rolls a candidate back."""
 
 else:
     _FIELDS = {name: (_type(kind), Field(default=None, description=kind.about)) for name, kind in GUARDS.items()}
@@ -112,8 +112,8 @@ else:
         "Guards",
         __base__=(Section, Limits),
         __module__=__name__,
-        __doc__="The limits; all must pass for the rollout to climb, and their pooled evidence rolls it back. With "
-        "`predictions`,\nthose on answers stand under the name of the prediction that they judge.",
+        __doc__="The limits; all must pass before the next stage, and their pooled evidence rolls a candidate back. "
+        "With\n`predictions`, those on answers are listed under the name of the prediction that they judge.",
         **_FIELDS,
     )
 

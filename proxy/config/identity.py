@@ -104,7 +104,7 @@ class Oidc(Section):
 
 
 class TrustedUserHeader(Section):
-    """A header in which a proxy in front says who asks, once it has proven that."""
+    """A header in which a proxy in front names the user that it has authenticated."""
 
     header: Header
     """The header with the user's name, such as `x-forwarded-user`; the journal says `proxy:NAME`."""

@@ -56,8 +56,8 @@ class JudgeConfig(Section):
     """What its tokens cost."""
     anchors: FilePath | None = None
     """File of pairs whose verdict is known, [a JSON object a line](judges.md#anchors), which are asked at the start and
-    again and again: a judge that answers them otherwise than before has changed, and its guards give no evidence any
-    more. Nobody notices when absent."""
+    then repeatedly. A judge whose answers to them change has changed, and its guards give no more evidence. When
+    absent, a changed judge is not detected."""
     timeout: Duration = 30.0
     """How long one verdict may take, repeated attempts included; then the pair is not judged."""
     concurrency: Annotated[int, Field(strict=True, ge=1, le=256)] = 4

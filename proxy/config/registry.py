@@ -172,7 +172,7 @@ class RegisteredModelConfig(Section):
 
 
 class RegistryConfig(Section):
-    """A model registry that says which version a candidate is, and hears what became of it."""
+    """A model registry that names the versions of candidates and gets the results of their trials."""
 
     model_config = ConfigDict(json_schema_extra=one_of("mlflow", "http"))
 

@@ -199,13 +199,13 @@ class Mirror(Section):
     max_in_flight: Count = 64
     """Copies under way over all workers; one more is shed and counted."""
     max_body: Size = 1 << 20
-    """Longest request or answer kept for a pair; beyond it there is none (`too_large`), and a candidate's answer is its
-    failure. Also what a compressed answer may inflate to, and by it what else
-    [an answer may be to read](servers/README.md#large-answers): beyond that it is unreadable
+    """Longest request or answer kept for a pair; with a longer one there is no pair (`too_large`), and a longer answer
+    of a candidate [may count as its failure](concepts.md#fallback). Also the longest answer after decompression; how
+    many elements [an answer may have](servers/README.md#large-answers) depends on it too. Beyond that it is unreadable
     (`decompressed_too_large`, `too_many_elements`)."""
     max_memory: Size = 64 << 20
-    """Memory of one worker for kept bodies and the queue to the controller; beyond it pairs are shed and counted, then
-    a candidate's answer goes on as it comes, so that live cannot take its place any more."""
+    """Memory of one worker for kept bodies and the queue to the controller; beyond it, first pairs are dropped and
+    counted (`shed`); then a candidate's answer is streamed, so that live cannot replace it any more."""
     timeout: Duration | None = None
     """How long a copy's answer may be silent; the upstream's timeout when absent."""
     max_duration: Duration | None = None
@@ -222,12 +222,11 @@ class Mirror(Section):
     they cost extra. Spread evenly; fewer requests become pairs where more would be spent, drawn by a hash of their
     id."""
     max_pairs_per_second: PairRate | None = None
-    """How many pairs there may be on average, over all workers (and replicas); fewer requests become pairs where there
-    would be more, drawn by a hash of their id. `auto`: as many as the controller can take, where links would be full
-    beyond it."""
+    """How many pairs there may be on average, over all workers (and replicas); if there would be more, fewer requests
+    become pairs, selected by a hash of their id. `auto`: as many as the controller can process without full links."""
     idle_pairs_per_second: IdleRate = 10
-    """How many pairs there may be on average while no guard needs more: all have passed, and time or a person is waited
-    for, or the candidate is promoted and watched. `all` for no fewer than before."""
+    """How many pairs there may be on average while no guard needs more, because all have passed and the stage waits for
+    time or a person, or because the candidate is promoted. `all` disables this."""
 
 
 class Fallback(Section):
@@ -238,8 +237,8 @@ class Fallback(Section):
     after: After = "auto"
     """How slow; `auto` is twice live's recent p99, at least 20ms; `off`: clients see its failures, copies remain."""
     hold: Duration = 0.1
-    """A candidate's answer that goes on for so long is a stream, whatever its type; one with a Content-Length, when
-    more of it comes after that time."""
+    """After this time an incomplete answer of the candidate is sent on as a stream, whatever its type; an answer with a
+    Content-Length only when more of it arrives after that time."""
 
     @model_validator(mode="before")
     @classmethod
@@ -282,7 +281,7 @@ class StageRule(Section):
 
 
 class RolloutConfig(Section):
-    """One candidate's climb on one route."""
+    """One candidate on one route, and its stages."""
 
     candidate: Name
     """Name of the candidate's upstream."""
@@ -293,7 +292,7 @@ class RolloutConfig(Section):
     record: Record | None = None
     """A file of pairs; none when absent."""
     stages: tuple[StageRule, ...] = ()
-    """The rungs, in order."""
+    """The stages, in order."""
     shadow: Percent | None = None
     """Short form: one shadow stage."""
     canary: Percent | None = None
@@ -301,8 +300,8 @@ class RolloutConfig(Section):
     on_pass: Literal["advance", "hold"] = "advance"
     """When a stage passes: go on, or wait for a person."""
     on_srm: Literal["report", "hold"] = "report"
-    """What a proven [sample ratio mismatch](outcomes.md#sample-ratio-mismatch) does: it is reported, or holds every
-    climb while it lasts."""
+    """What a proven [sample ratio mismatch](outcomes.md#sample-ratio-mismatch) does: it is only reported, or also
+    prevents the next stage while it lasts."""
     false_rollback_rate: Proportion = 0.01
     """Chance that a candidate within every limit is ever rolled back: whole trial, all guards, any number of looks."""
     false_promotion_rate: Proportion = 0.05
@@ -314,12 +313,12 @@ class RolloutConfig(Section):
     warmup: CountFromZero = 50
     """The first pairs of each stage that give no latency evidence."""
     latency_block: Duration = 0.1
-    """Latency evidence counts all pairs of a block of this length as one thing, and so does the pass of every other
-    guard: stalls and clumps of differences shorter than it do no harm. A pass takes so many blocks: 190 at a limit of
-    2 %, 1,900 at 0.2 %. 0s takes every pair by itself. Whether it has blocks at all, a trial keeps as it began."""
+    """All pairs of a block of this length count as one observation, for latency and for the pass of every other guard,
+    so stalls and clumps of differences that are shorter do no harm. A pass takes a number of blocks: 190 at a limit of
+    2 %, 1,900 at 0.2 %. `0s` counts every pair by itself; a change from or to it applies from the next trial on."""
     cluster_by: ByHeader | None = None
-    """Near-duplicates share this header's value; of 1,000 requests at a time, one of each such cluster counts, drawn
-    beforehand in proportion to how many it sends."""
+    """A header whose value nearly equal requests share, such as a user id. In each window of 1,000 requests, one
+    request of each such cluster counts; which one is drawn beforehand ([users](statistics.md#users))."""
     lead_time_slo: Duration | None = None
     """How long from `signed_off_at` to weight 100 is still in time."""
 

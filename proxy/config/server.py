@@ -78,16 +78,16 @@ class LimitsConfig(Section):
     max_connections: Count = 10_000
     """Client connections over all workers; one more is answered with 503."""
     buffer: Size = 256 << 10
-    """Bytes of a request's body that are taken before a connection to a model server is used for it: one that is whole
-    by then costs that server no more than its own time, however slowly it came. What is longer goes on as it comes. A
-    first gRPC message is waited for likewise, never a stream's next one. So much of an answer that its client does not
-    take is taken from the model, too, 64 KiB at least. `0B` for none."""
+    """How much of a request's body is received before a connection to a model server is used. A body that is complete
+    by then occupies the server only for the server's own time, even if the client is slow. Longer bodies are streamed.
+    The first message of a gRPC call is also received first; later messages of a stream are not. The same amount of an
+    answer, at least 64 KiB, is buffered for a client that does not read it. `0B` for none."""
     max_memory: Size = 128 << 20
-    """Memory of one worker for such buffers; beyond it, bodies of requests and answers go on as they come."""
+    """Memory of one worker for such buffers; beyond it, bodies of requests and answers are streamed."""
     min_rate: ByteRate = 1 << 10
-    """How slow a client may be that is waited for: in sending a body, and in taking an answer of which more than 64 KiB
-    wait for it. One that is behind by more than 10s is cut off (`slow_client`; a sender is answered with 408), by more
-    than 1s when others wait for the connection to a model that it holds. A stream whose model is slow has no bound."""
+    """Minimum rate of a client that sends a body, or that reads an answer of which more than 64 KiB are buffered. A
+    client that is more than 10s behind this rate is cut off (`slow_client`; 408 while it sends); more than 1s if others
+    wait for its connection to a model. Time in which the model sends nothing does not count."""
 
 
 class Timeouts(Section):
@@ -98,12 +98,12 @@ class Timeouts(Section):
     body: Duration = 30.0
     """Between two pieces of a request body; then 408."""
     request: Duration = 60.0
-    """For a whole request from its first byte, without the time in which the proxy does not read because a model takes
-    no more; then 408. gRPC: for each message of a call (`DEADLINE_EXCEEDED`), so that streams may last."""
+    """For a whole request from its first byte, except for time in which the proxy does not read because the model does
+    not; then 408. gRPC: for each message of a call (`DEADLINE_EXCEEDED`), so that streams may take longer."""
     idle: Duration = 75.0
-    """A kept-alive connection without a request, and one whose client takes nothing of its answer, is closed after this
-    (the latter sooner, by `limits.min_rate`). A gRPC call that its client has not ended, and on which neither side says
-    anything, ends too (`DEADLINE_EXCEEDED`); after `body` where its client has sent no message yet."""
+    """A kept-alive connection without a request is closed after this. So is one whose client does not read its answer,
+    usually sooner because of `limits.min_rate`. A gRPC call that its client has not ended ends too
+    (`DEADLINE_EXCEEDED`) if neither side sends anything; if its client has not sent a message yet, after `body`."""
     drain: Duration = 30.0
     """After SIGTERM, requests in flight have this long to finish."""
     drain_delay: Duration = 5.0
@@ -183,7 +183,7 @@ class UpstreamConfig(Section):
     `grpcs` for a server that speaks gRPC. A path in it goes before the path of every request."""
     host: UpstreamHost = "client"
     """The Host (`:authority`) that requests carry: the client's (`client`), that of the URL (`url`), or the one that is
-    given, for gateways that tell models apart by it. One that is given is the name in TLS too (SNI, certificate), and
+    given, for gateways that distinguish models by it. A given one is also the name in TLS (SNI, certificate), and
     health checks carry it. `x-forwarded-host` is the client's in any case."""
     path: PathChange | None = None
     """Another path for requests to it: `{from: /v1/chat, to: /chat}` for one, `{from: /v1/*, to: /openai/*}` for all
@@ -192,8 +192,8 @@ class UpstreamConfig(Section):
     """What the head of every request to it may carry."""
     set_json: dict[PointerText, Any] = Field(default_factory=dict)
     """Fields of the request's JSON set for it, by JSON pointer (`{/model: x}`). gRPC: `/model_name`, `/model_version`
-    and `/id` of messages that name a model. Where that cannot be (compressed, no JSON, longer than `mirror.max_body`) a
-    candidate is not asked, and live gets the request as it came."""
+    and `/id` of messages that name a model. If that is impossible (compressed, not JSON, longer than
+    `mirror.max_body`), a candidate does not get the request, and live gets it unchanged."""
     timeout: Duration = 30.0
     """How long it may be silent: from the last byte of the request to the answer's head, then between two pieces of the
     answer. The same whether the answer goes to a client, is held or is a copy's."""
@@ -206,8 +206,8 @@ class UpstreamConfig(Section):
     """Connections over all workers."""
     version: Version | None = None
     """A new version starts a new trial; when absent, a hash of the sorted URLs, and of `host` and `path` where they say
-    who is asked. Where a [registry](registry.md) names the versions, this is the one until it does; whoever spoke last
-    holds. `{version}` in the texts of such an upstream is filled in."""
+    who is asked. If a [registry](registry.md) names the versions, this version is used until it names one; after that,
+    the latest change applies, here or there. `{version}` in the texts of such an upstream is filled in."""
     price: PriceConfig | None = None
     """What an answer costs, for `max_cost`, `mirror.max_cost` and the figures of [cost](cost.md)."""
     signed_off_at: Moment | None = None
@@ -217,11 +217,11 @@ class UpstreamConfig(Section):
     resolve: Resolve = Resolve()
     """How host names become addresses."""
     balance: Balance = "least_loaded"
-    """Which endpoint gets a request: the less busy of two picked at random (`least_loaded`), or the one that what it is
-    hashed by belongs to: `{hash: {header: x-session}}`, `{hash: {cookie: session}}`, `{hash: {json: /user}}` (gRPC: of
-    a ModelInferRequest), `{hash: prefix}` (how a conversation begins). None gets more than 1.25 times the mean. A
-    request without it goes to the less loaded; so does one whose body is compressed, or longer than `mirror.max_body`
-    and `server.limits.buffer`."""
+    """Which endpoint gets a request: the less busy of two picked at random (`least_loaded`), or the one to which a hash
+    assigns it, of `{hash: {header: x-session}}`, `{hash: {cookie: session}}`, `{hash: {json: /user}}` (gRPC: of a
+    ModelInferRequest), `{hash: prefix}` (how a conversation begins). No endpoint has more than 1.25 times the mean
+    number of requests. A request without that header, cookie or field goes to the less busy endpoint; so does one whose
+    body is compressed, or longer than `mirror.max_body` and `server.limits.buffer`."""
     health: Health | None = None
     """Active health checks; off when absent."""
 
