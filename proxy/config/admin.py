@@ -12,8 +12,9 @@ class AdminLimits(Section):
     """What clients of the admin port may cost."""
 
     max_connections: Count = 256
-    """Connections; for one more the one that has been idle longest is closed, and where none is idle it is answered
-    with 503. Fewer where the process may open few files: 128 are kept back for webhooks, the store and the workers."""
+    """Connections. For a further one, the connection that has been idle longest is closed; if none is idle, the further
+    one gets 503. The limit is lower if the process may open few files: 128 are reserved for webhooks, the store and the
+    workers."""
     max_connections_per_peer: Count = 128
     """The same for each address: one more takes the place of its own, or is answered with 503."""
 
@@ -35,11 +36,12 @@ class Admin(Section):
     listen: Listen = "127.0.0.1:9090"
     """Address of the admin port."""
     url: Url | None = None
-    """Where people reach it, for the links in webhooks, and so that the console may act behind a proxy that speaks TLS
-    for it; when absent, `http://` and `listen`, with this machine's name in the place of 0.0.0.0 or [::]."""
+    """The URL under which people reach it. It is used for links in webhooks, and the console needs it for actions if a
+    proxy in front terminates TLS. When absent, `http://` and `listen`, with this machine's name instead of 0.0.0.0 or
+    [::]."""
     token: SecretStr | None = None
-    """Bearer token asked of every request but health and metrics, `tokens` or this being required when not listening on
-    loopback. The short form of one among `tokens`, called `admin`, with the role `admin`."""
+    """Bearer token for every request except health and metrics; the short form of one entry in `tokens` with the name
+    and the role `admin`. This or `tokens` is required if `listen` is not on loopback."""
     tokens: tuple[AdminToken, ...] = ()
     """Bearer tokens with a name, a role and, where wanted, routes: [who may do what](identity.md)."""
     oidc: Oidc | None = None

@@ -68,7 +68,7 @@ Figure = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 
 class DriftInput(Section):
-    """One field of the requests. What is kept of it is counted, never the values themselves."""
+    """One field of the requests. Counts are kept, not the values themselves."""
 
     model_config = ConfigDict(json_schema_extra=one_of("pointer", "header"))
 
@@ -77,7 +77,7 @@ class DriftInput(Section):
     header: Header | None = None
     """A header of the request."""
     kind: Literal["number", "label", "vector"] = "number"
-    """What it holds: a number, one of several labels, or a list of numbers as long as ever (an embedding)."""
+    """What it holds: a number, one of several labels, or a list of numbers of constant length (an embedding)."""
     missing: Proportion | None = None
     """Expectation: the share of requests without it, or with a value of another kind, is at most this."""
     min: Figure | None = None
@@ -97,14 +97,14 @@ class DriftReference(Section):
     model_config = ConfigDict(json_schema_extra=one_of("first", "recording"))
 
     first: FirstRequests | None = None
-    """So many observations, the first that come."""
+    """The number of observations, from the first one on."""
     recording: FilePath | None = None
     """A recording of the route (`record:`), read when the controller starts and when it changes; one that
     could not be read, at every reload too."""
 
 
 class DriftConfig(Section):
-    """Whether what live is asked, and what it answers, is still what it was. It decides nothing about any rollout."""
+    """Whether live's requests and answers are still distributed as before. It does not affect rollouts."""
 
     inputs: dict[Name, DriftInput] = Field(default_factory=dict)
     """Fields of the requests, by names of your own."""
@@ -119,5 +119,5 @@ class DriftConfig(Section):
     alarms: AlarmBudget = 90 * 86400.0
     """How many false alarms there may be on average, over all fields together."""
     observations_per_second: ObservationRate = 10
-    """How many requests are looked at on average, at most, over all workers of a replica, drawn at random before
-    anything is known of them."""
+    """The largest average number of observed requests, over all workers of a replica. They are drawn at random when
+    they begin."""

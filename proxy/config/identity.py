@@ -60,7 +60,7 @@ class OidcRoles(Section):
     claim: Annotated[str, Field(min_length=1)] = "groups"
     """The claim with a user's groups: a name, or a path such as `/realm_access/roles`."""
     grants: Grants
-    """Roles by group; who has several has the highest, on each route. Who has none is refused."""
+    """Roles by group. A user with several roles has the highest one on each route; a user without a role is refused."""
 
 
 class OidcLogin(Section):
@@ -74,7 +74,7 @@ class OidcLogin(Section):
     scopes: tuple[str, ...] = ("openid", "profile", "email")
     """What is asked for; some providers give groups for a scope of their own only."""
     session: Duration = 3600.0
-    """How long one stays signed in; then the provider is asked again. At most 24h."""
+    """How long a user stays signed in; then the user signs in again at the provider. At most 24h."""
     session_key: SecretStr | None = None
     """What sessions are signed with, at least 32 letters; a random one at each start when absent. The replicas of a
     fleet must have the same one."""
@@ -91,8 +91,9 @@ class Oidc(Section):
     roles: OidcRoles
     """Which roles its users have."""
     actor: Annotated[str, Field(min_length=1)] = "sub"
-    """The claim by which the journal calls a user: `oidc:SUB`, and with another claim `oidc:VALUE (SUB)`. `email`
-    counts where the provider says `email_verified`; else it is `oidc:SUB`. A person is always issuer and subject."""
+    """The claim by which the journal calls a user: `oidc:SUB`, and with another claim `oidc:VALUE (SUB)`. `email` is
+    used only if the provider says `email_verified`; otherwise it is `oidc:SUB`. Persons are always compared by issuer
+    and subject."""
     authorized_parties: tuple[str, ...] = ()
     """The clients to which bearer tokens may have been issued (`azp`); any of the provider's when empty."""
     clock_skew: Duration = 30.0
@@ -109,8 +110,8 @@ class TrustedUserHeader(Section):
     header: Header
     """The header with the user's name, such as `x-forwarded-user`; the journal says `proxy:NAME`."""
     proxies: Annotated[tuple[Network, ...], Field(min_length=1)]
-    """From whom it is believed: the proxy's addresses or networks. It must take the header away from what it is sent
-    itself. From anybody else the header says nothing."""
+    """The proxy's addresses or networks. The proxy must remove the header from the requests that it receives. From any
+    other address the header is ignored."""
     groups: Header | None = None
     """The header with the user's groups, with commas between."""
     grants: Grants

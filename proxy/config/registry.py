@@ -101,8 +101,9 @@ class MlflowConfig(Section):
     url: Url
     """Where it is: versions are read there, aliases and tags are written."""
     secrets: tuple[SecretStr, ...] = ()
-    """Of its webhooks, which go to `/api/v1/hooks/mlflow` of the admin port: each is accepted, so that MLflow may be
-    given a new one at leisure. `secret:` for one. Without any, no webhook is taken and versions are found by `poll`."""
+    """Of its webhooks, which go to `/api/v1/hooks/mlflow` of the admin port: all of them are accepted, so MLflow's
+    secret can be changed at any time. `secret:` for one. Without a secret, webhooks are refused and versions are found
+    by `poll`."""
     token: SecretStr | None = None
     """Bearer token for it."""
     username: str = ""
@@ -112,7 +113,7 @@ class MlflowConfig(Section):
     page: Url | None = None
     """Where people reach it, for links; `url` when absent."""
     poll: Duration = 60.0
-    """It is asked this often as well, and at each start, so that a webhook that was lost costs no version."""
+    """It is also asked this often, and at each start, so that no version is missed if a webhook is lost."""
     proxy: Proxy = Field(default="environment", repr=False)
     """HTTP proxy to reach it through, as for a [webhook](#webhooks)."""
 
@@ -123,7 +124,7 @@ class MlflowConfig(Section):
 
 
 class RegistryRequest(Section):
-    """A request that tells a registry what became of a version. `{model}`, `{version}`, `{alias}` (of `promoted`),
+    """A request that sends the result of a version to a registry. `{model}`, `{version}`, `{alias}` (of `promoted`),
     `{event}`, `{state}`, `{rollout}`, `{reason}`, `{url}` (of the journal) and `{run}` are filled in."""
 
     url: Annotated[str, Field(min_length=1)] = Field(repr=False)
@@ -164,8 +165,8 @@ class RegisteredModelConfig(Section):
     """Name of the upstream whose version it sets: the candidate of one or more rollouts, and live on no route. Each new
     version begins a new trial of them."""
     when: TriggerText = Trigger()
-    """What makes a version be tried: that it was `created`, or gets an alias (`alias candidate`) or a tag (`tag
-    validated=true`)."""
+    """When a version is tried: when it is `created`, or when it gets an alias (`alias candidate`) or a tag
+    (`tag validated=true`)."""
     promoted: MovedAlias | None = None
     """The alias that moves to a version when it is promoted, and back when it is rolled back after that: `alias
     champion`. None when absent."""

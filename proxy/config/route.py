@@ -67,10 +67,11 @@ with warnings.catch_warnings():
         json: dict[PointerText, bool | int | float | str] = Field(default_factory=dict)  # type: ignore[assignment]
         """Fields of the request's JSON with their exact values, by JSON pointer (`{/model: llama}`); gRPC: texts of a
         ModelInferRequest. The body is waited for, up to the largest `mirror.max_body` of the routes in question (1MiB
-        where none has a rollout); one that is longer, compressed or no JSON has none of them. Routes are asked in the
-        order of the file, up to the first without `json`, [which has what is left](placements.md#by-model)."""
+        where none has a rollout); a body that is longer, compressed or not JSON does not match. Routes are tried in the
+        order of the file, up to the first without `json`, [which gets the rest](placements.md#by-model)."""
         default: Flag = False
-        """Beside `json`: it also has the requests of its path, methods and headers that no route's `json` fits."""
+        """With `json`: this route also gets the requests that fit its path, methods and headers but no route's
+        `json`."""
 
     class Sticky(Section):
         """What keeps one user, session or sequence on one arm: a header, a cookie or a field of the request's body."""
@@ -148,8 +149,8 @@ class PredictionConfig(WithSchema, Section):
     high: float = 1.0
     """Largest possible score."""
     label_delay: Duration = 3600.0
-    """How long after its request the truth may come (`POST /api/v1/outcomes`). [Labels
-    count](guards.md#max_quality_drop) when it has passed, in request order; later ones count for nothing."""
+    """How long after its request a label may arrive (`POST /api/v1/outcomes`). [Labels
+    count](guards.md#max_quality_drop) once this time has passed, in request order; later labels do not count."""
     threshold: float | None = None
     """A score above it is a positive one, for `max_disagreement` and `max_rate_increase`; the middle of its range when
     absent."""
@@ -307,7 +308,7 @@ class RolloutConfig(Section):
     false_promotion_rate: Proportion = 0.05
     """Chance that a stage is passed by a candidate beyond a limit."""
     consecutive_failures: Count = 20
-    """So many failures of the candidate in a row, where live succeeded, roll it back at once."""
+    """This many failures of the candidate in a row, where live succeeded, roll it back at once."""
     guards: Guards | None = None
     """The limits; `p99_latency: 1.2x`, `max_extra_errors: 1%` and `max_response_mismatch: 1%` when absent."""
     warmup: CountFromZero = 50
@@ -320,7 +321,7 @@ class RolloutConfig(Section):
     """A header whose value nearly equal requests share, such as a user id. In each window of 1,000 requests, one
     request of each such cluster counts; which one is drawn beforehand ([users](statistics.md#users))."""
     lead_time_slo: Duration | None = None
-    """How long from `signed_off_at` to weight 100 is still in time."""
+    """The target for the time from `signed_off_at` to weight 100."""
 
     @property
     def ladder(self) -> tuple[Stage, ...]:
@@ -341,8 +342,8 @@ class RouteConfig(Section):
     name: Name
     """Name of the route; the first half of a rollout's name."""
     owner: Annotated[str, Field(min_length=1, max_length=64)] | None = None
-    """Who answers for it, a team say: shown and searched for in the console, the API and `status`. In an
-    [included file](teams.md) it is that file's `owner`."""
+    """Who is responsible for it, such as a team: shown in the console, the API and `status`, and can be searched for.
+    In an [included file](teams.md) it is that file's `owner`."""
     match: Match = Match()
     """Which requests belong to it; every request when absent."""
     live: Name
@@ -351,7 +352,7 @@ class RouteConfig(Section):
     """Whether a request may be sent twice, whatever its method: when a kept connection ends under it, it goes again,
     once. A rollout with `fallback` implies it."""
     sticky: Sticky | None = None
-    """What keeps one user on one arm; when absent, each request is drawn by itself."""
+    """What keeps one user on one arm; when absent, the arm is drawn for each request."""
     dual_write: DualWriteConfig | None = None
     """A second upstream that gets every request before live does: for [calls that set up state](state.md)."""
     override: ByHeader | None = None
@@ -366,7 +367,8 @@ class RouteConfig(Section):
     drift: DriftConfig | None = None
     """Whether [requests and answers drift](drift.md); not looked at when absent."""
     rollouts: tuple[RolloutConfig, ...] = ()
-    """Its candidates. The entry of one that is `live` by now does nothing any more; a promoted one is completed."""
+    """Its candidates. An entry whose candidate is now `live` has no effect; if it was promoted, its rollout is
+    completed."""
 
     @property
     def aspects(self) -> dict[str, PredictionConfig]:

@@ -123,19 +123,19 @@ class Server(Section):
     """TLS on the data port and for gRPC; plain when absent."""
     trusted_proxies: tuple[Network, ...] = ()
     """Proxies and balancers in front, by address or network (`10.0.0.0/8`): from them `x-forwarded-*`, `forwarded` and
-    `x-real-ip` are passed on, `x-forwarded-for` extended by the proxy's own address. From anybody else, and so from
-    everybody by default, `x-forwarded-for`, `-proto` and `-host` are replaced by what is seen here and the rest of
-    these are left out. gRPC metadata alike."""
+    `x-real-ip` are passed on, `x-forwarded-for` extended by the proxy's own address. From any other address (by default
+    from all), `x-forwarded-for`, `-proto` and `-host` are replaced by the observed values, and the other headers are
+    removed. The same applies to gRPC metadata."""
     limits: LimitsConfig = LimitsConfig()
     """What one client may cost."""
     timeouts: Timeouts = Timeouts()
     """How long a client may take."""
     watch: Duration | None = None
-    """How often the files of the configuration (and those of `include` and `${file:PATH}`) are looked at, to read them
-    again once they have changed. When absent they are read at SIGHUP and `POST /-/reload`."""
+    """How often the files of the configuration (and those of `include` and `${file:PATH}`) are checked for changes,
+    after which they are read again. When absent, they are read only at SIGHUP and `POST /-/reload`."""
     controller_lost: Duration = 30.0
-    """After this long without a word of a controller, workers give every unpromoted candidate the weight 0. A process
-    that is silent three times as long is killed and started again."""
+    """If workers hear nothing from a controller for this long, they give every unpromoted candidate weight 0. A process
+    that is silent three times as long is killed and restarted."""
 
 
 class UpstreamTls(Section):
@@ -155,14 +155,14 @@ class Health(Section):
     """Active health checks; without them a URL is judged by its traffic alone."""
 
     path: RequestPath
-    """Asked with GET; any 2xx is healthy. gRPC: a method, asked with an empty message; healthy by status OK, and of
-    `/grpc.health.v1.Health/Check` and the V2 protocol's `ServerLive`, `ServerReady` and `ModelReady` by what they say.
-    The last is asked about the model that `set_json` names."""
+    """Asked with GET; any 2xx is healthy. gRPC: a method, asked with an empty message; healthy with status OK; for
+    `/grpc.health.v1.Health/Check` and the V2 protocol's `ServerLive`, `ServerReady` and `ModelReady` the content must
+    say so too. `ModelReady` is asked for the model that `set_json` names."""
     interval: Duration = 5.0
     """Between two checks of one URL."""
     wait: Duration = 600.0
-    """A candidate is not ready before a check of one of its URLs has succeeded, and while all of them fail: nothing is
-    sent to it and nothing counts. After this long its rollout ends as `stalled`."""
+    """A candidate is not ready until a check of one of its URLs has succeeded, and while all of them fail. Meanwhile it
+    gets no requests, and nothing counts. After this long its rollout ends as `stalled`."""
 
 
 class Resolve(Section):
@@ -196,7 +196,7 @@ class UpstreamConfig(Section):
     `mirror.max_body`), a candidate does not get the request, and live gets it unchanged."""
     timeout: Duration = 30.0
     """How long it may be silent: from the last byte of the request to the answer's head, then between two pieces of the
-    answer. The same whether the answer goes to a client, is held or is a copy's."""
+    answer. This applies to answers for a client, held answers and copies."""
     connect_timeout: Duration = 0.5
     """For a new connection."""
     idle_timeout: Duration | None = None
@@ -261,8 +261,8 @@ class Webhook(Section):
     events: Annotated[tuple[EventName, ...], Field(min_length=1)] = ("rollout.rolled_back", "rollout.promoted")
     """Which events."""
     secrets: Annotated[tuple[SecretStr, ...], Field(min_length=1)]
-    """Each signs every event, the first one first, so that a receiver may be given a new one at leisure: it accepts an
-    event when one signature fits. `secret:` for one."""
+    """Each secret signs every event, the first one first. A receiver accepts an event if one signature is valid, so its
+    secret can be changed at any time. `secret:` for one."""
     template: Literal["standard", "alertmanager", "cloudevents", "cloudevents_binary"] = "standard"
     """Body: Understudy's own (Standard Webhooks), Alertmanager's version 4, or a CloudEvent 1.0, structured or binary.
     All are signed alike."""
@@ -278,7 +278,7 @@ class Webhook(Section):
 
 
 class Store(Section):
-    """Where rollouts survive a restart."""
+    """Where the state of rollouts is saved."""
 
     path: FilePath = "state/understudy.db"
     """SQLite file; its folder is made when missing. When absent, `state/NAME.db` beside the configuration file

@@ -19,7 +19,7 @@ class Access(Section):
     max_size: Size = 256 << 20
     """A file of this size is put aside and a new one begun."""
     files: Count = 4
-    """So many files are kept, the present one included."""
+    """How many files are kept, including the present one."""
 
 
 class Log(Section):

@@ -54,7 +54,7 @@ class Config(Section):
     registry: RegistryConfig | None = None
     """A model registry that names the versions of candidates; the file alone does when absent."""
     store: Store = Field(default_factory=dict, validate_default=True)  # by way of its reader, which knows the file
-    """Where rollouts survive a restart."""
+    """Where the state of rollouts is saved."""
     fleet: Fleet | None = None
     """Other replicas beside this one; none when absent."""
     log: Log = Log()

@@ -233,8 +233,8 @@ OUTCOME_DROP = Unit(
                 ]
             },
             str,
-            "Of how many users have it, in points (`1pp`: values are 0 or 1); of the mean per user relative to live's "
-            "(`2%`);\nor of that mean in its own unit (`0.5`, with `most`).",
+            "Largest drop of the share of users with the outcome, in points (`1pp`: values are 0 or 1); or of the mean "
+            "per user,\nrelative to live's (`2%`) or in its own unit (`0.5`, with `most`).",
         ),
         "within": Value(
             outcome_units.positive_duration,
