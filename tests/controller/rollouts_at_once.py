@@ -148,6 +148,8 @@ async def decided(folder: Path, traffic: Traffic, seeds: Sequence[int]) -> Decid
             [await one_round(controller, feeder, workers, run) for feeder, run in zip(feeders, runs, strict=True)]
         ):
             pass
+        for run in runs:
+            await controller.executor.settled(run)  # a step up is saved before it is taken
         return judged(runs, feeders)
 
 
