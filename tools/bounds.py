@@ -232,6 +232,7 @@ PARTS = {
 NOT_FELT = {
     "http.http2.sending:MAX_BROKEN_OFF": "older streams are treated alike, without being told apart",
     "http.http2.blocks:MAX_KNOWN": "a cache",
+    "http.grpc_opening:MAX_KNOWN_STARTS": "a cache",
     "http.http2.frames:MAX_INT31": "the protocol's own",
     "request.counts:MOST_GONE": "names that left the file",
     "worker.upstream.pool:MAX_KNOWN": "a cache",

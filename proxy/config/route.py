@@ -200,8 +200,8 @@ class Mirror(Section):
     max_in_flight: Count = 64
     """Copies under way over all workers; one more is shed and counted."""
     max_body: Size = 1 << 20
-    """Longest request or answer kept for a pair; with a longer one there is no pair (`too_large`), and a longer answer
-    of a candidate [may count as its failure](concepts.md#fallback). Also the longest answer after decompression; how
+    """Longest request or answer kept for a pair; beyond it there is no pair (`too_large`), and a longer answer of a
+    candidate [may count as its failure](concepts.md#fallback). Also the longest answer after decompression; how
     many elements [an answer may have](servers/README.md#large-answers) depends on it too. Beyond that it is unreadable
     (`decompressed_too_large`, `too_many_elements`)."""
     max_memory: Size = 64 << 20

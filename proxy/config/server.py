@@ -79,9 +79,9 @@ class LimitsConfig(Section):
     """Client connections over all workers; one more is answered with 503."""
     buffer: Size = 256 << 10
     """How much of a request's body is received before a connection to a model server is used. A body that is complete
-    by then occupies the server only for the server's own time, even if the client is slow. Longer bodies are streamed.
-    The first message of a gRPC call is also received first; later messages of a stream are not. The same amount of an
-    answer, at least 64 KiB, is buffered for a client that does not read it. `0B` for none."""
+    by then occupies the server only for the server's own time, even if the client is slow. Bodies beyond it are
+    streamed. The first message of a gRPC call is also received first; later messages of a stream are not. The same
+    amount of an answer, at least 64 KiB, is buffered for a client that does not read it. `0B` for none."""
     max_memory: Size = 128 << 20
     """Memory of one worker for such buffers; beyond it, bodies of requests and answers are streamed."""
     min_rate: ByteRate = 1 << 10

@@ -24,7 +24,7 @@ ALL = [bound for bounds in PARTS.values() for bound in bounds]
 BOUND = re.compile(r"_?(?:MAX|MOST)(?:_|$)")
 SAYS = re.compile(
     r"answered|closed|then \d{3}|refused|shed|goes on|beyond|fewer requests|may be silent|requests in flight have|"
-    r"readiness fails"
+    r"readiness fails|is cut off"
 )
 WORDS = {str(reason) for reason in Reason} | {"link_full"}
 
