@@ -1,7 +1,8 @@
 """YAML text to nodes, by libyaml where PyYAML has it: it takes a fifteenth of the time of the parser in Python.
 
 What libyaml refuses is read again in Python, whose errors `slips` explains, and so is what is nested so deeply that
-libyaml's recursion would fill the stack, and what the two take for different things: tabs and byte order marks.
+libyaml's recursion would fill the stack, and what the two take for different things: tabs, byte order marks, and a
+lone `!`. libyaml takes a `?` inside words in braces, as YAML 1.2 does, and the parser in Python does not.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def nodes(text: str) -> tuple[Loader, yaml.Node | None]:
 
 
 def _is_flat(text: str) -> bool:
-    """Whether nothing is nested too deeply for libyaml; raises `yaml.YAMLError`."""
+    """Whether nothing is nested too deeply for libyaml, or read otherwise by it; raises `yaml.YAMLError`."""
     depth = 0
     for event in yaml.parse(text, InC):  # its events come without recursion
         if isinstance(event, yaml.CollectionStartEvent):
@@ -73,4 +74,6 @@ def _is_flat(text: str) -> bool:
                 return False
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
+        elif isinstance(event, yaml.ScalarEvent) and event.tag == "!":
+            return False
     return True

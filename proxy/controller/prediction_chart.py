@@ -79,8 +79,9 @@ class PredictionChart:
 
     def shown(self, spec: PredictionSpec) -> PredictionChartJson | None:
         """Distributions, agreement and divergences of the recent pairs, as JSON values; `None` before there are any."""
-        found = self._distributed(spec)
-        values = self._scalars() if found is not None else None
+        drawn = self._both()
+        found = self._distributed(spec, drawn)
+        values = self._scalars(drawn) if found is not None else None
         if found is not None and values is not None:
             found["divergences"] = [asdict(one) for one in recent(*values)]
         return found
@@ -90,20 +91,20 @@ class PredictionChart:
         found = ((live, candidate) for kind, live, candidate in self._recent if kind is self._kind)
         return [(_drawn_of(live), _drawn_of(candidate)) for live, candidate in found]
 
-    def _scalars(self) -> tuple[Floats, Floats] | None:
+    def _scalars(self, drawn: list[tuple[Any, Any]]) -> tuple[Floats, Floats] | None:
         """One number of each recent answer of both arms, if the kind has one: its first row's."""
         if self._kind is None or self._kind is Kind.LABEL:
             return None
         at = _SCALAR if self._kind is Kind.PROBABILITIES else None
-        rows = [(a[0], b[0]) for a, b in self._both()]
+        rows = [(a[0], b[0]) for a, b in drawn]
         both = rows if at is None else [(a[at], b[at]) for a, b in rows]
         live, candidate = np.array(both, dtype=np.float64).reshape(-1, 2).T
         return live, candidate
 
-    def _distributed(self, spec: PredictionSpec) -> PredictionChartJson | None:
+    def _distributed(self, spec: PredictionSpec, drawn: list[tuple[Any, Any]]) -> PredictionChartJson | None:
         if self._kind is None:
             return None
-        both = [(a, b) for live, candidate in self._both() for a, b in zip(live, candidate, strict=False)]
+        both = [(a, b) for live, candidate in drawn for a, b in zip(live, candidate, strict=False)]
         found: PredictionChartJson = {"kind": self._kind, "labels": None, "values": None, "divergences": []}
         if self._kind is Kind.LABEL:
             found["labels"] = _agreement(both)

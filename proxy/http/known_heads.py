@@ -20,7 +20,7 @@ class KnownHeads(Generic[M]):
 
     >>> from proxy.http.answer_head import read_answer
     >>> known, answer = KnownHeads(2), read_answer(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\n")
-    >>> known.keep(answer); known.find(answer.head + b"{}") is answer, known.find(answer.head[:-2], answer)
+    >>> _ = known.keep(answer); known.find(answer.head + b"{}") is answer, known.find(answer.head[:-2], answer)
     (True, None)
     """
 
@@ -43,12 +43,15 @@ class KnownHeads(Generic[M]):
         """The message with this head."""
         return self._known.get(head)
 
-    def keep(self, message: M) -> None:
-        """Keep one that has passed every check, unless it is too long; all others make room when there are too many."""
-        if len(message.head) <= LONGEST:
-            if len(self._known) >= self._most:
-                self._known.clear()
-            self._known[message.head] = message
+    def keep(self, message: M) -> bool:
+        """Keep one that has passed every check; all others make room when there are too many. Whether it is short
+        enough to be kept, here or by a connection."""
+        if len(message.head) > LONGEST:
+            return False
+        if len(self._known) >= self._most:
+            self._known.clear()
+        self._known[message.head] = message
+        return True
 
     def forget(self) -> None:
         """Keep none of them."""

@@ -165,8 +165,7 @@ class Routes:
         has to see. Whether it may come again."""
         if not request.plain or request.length < 0 or request.route is None:
             return False
-        self.known.keep(request)
-        return True
+        return self.known.keep(request)
 
     def names(self, path: bytes) -> bool:
         """Whether a route is for exactly this path."""

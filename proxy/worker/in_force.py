@@ -34,12 +34,15 @@ T = TypeVar("T")
 SLICE, REST = 0.0005, 0.002
 """Seconds of such work in one turn of the loop, in a worker that serves, and seconds without: a fifth of the worker, so
 that of the requests that meet a reload only every fifth waits, half a slice."""
+PATIENT = 1.0
+"""Seconds after which it rests no more: thousands of routes are to be taken up before the supervisor stops waiting."""
 
 
 async def in_slices(steps: StepsTo[T]) -> T:
     """What comes of steps that are done a few at a time, between whatever else the loop has to do."""
     try:
-        until = perf_counter() + SLICE
+        began = perf_counter()
+        until = began + SLICE
         while True:
             try:
                 next(steps)
@@ -47,7 +50,7 @@ async def in_slices(steps: StepsTo[T]) -> T:
                 result: T = end.value
                 return result
             if perf_counter() >= until:
-                await asyncio.sleep(REST)
+                await asyncio.sleep(REST if perf_counter() - began < PATIENT else 0.0)
                 until = perf_counter() + SLICE
     finally:
         steps.close()

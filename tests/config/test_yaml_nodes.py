@@ -88,6 +88,11 @@ def test_a_slip_is_read_alike_or_refused_alike(text: str, slips: list[tuple[int,
         assert found == expected
 
 
+@pytest.mark.parametrize("text", ["a: !", "- !", "a: {b: ! , c: 1}", "a: !\nb: 1"])
+def test_a_lone_tag_is_read_as_by_the_parser_in_python(text: str) -> None:
+    assert read(text) == in_python(text)
+
+
 @pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "? "])
 def test_deep_nesting_is_left_to_the_parser_that_notices(opening: str) -> None:
     with pytest.raises((RecursionError, yaml.YAMLError)):

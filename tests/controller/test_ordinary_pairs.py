@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from proxy.controller.readings import FULL, MOST, Readings, weight_of
+from proxy.controller.readings import EACH, FULL, MOST, Readings, weight_of
 from proxy.model import Arm, Outcome, Pair
 from tests.controller.controllers import eventually, running
 from tests.controller.worker import HEAD, OK
@@ -52,9 +52,10 @@ async def test_ordinary_pairs_never_wait(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("row", [0.5, "cat", 7, (0.25, 0.75), (0.5,) * 500])
 def test_a_micro_batch_is_full_before_it_is_more_than_one(row: object) -> None:
     readings, added = Readings(), 0
-    while not readings.full:
+    while not readings.full and added < 2 * FULL // EACH:
         assert readings.add(make_reading(added, row, row))
         added += 1
+    assert readings.full
     assert FULL <= added * weight_of(make_reading(0, row, row)) <= MOST
     assert not readings.many
     assert len(readings.cut()) == added

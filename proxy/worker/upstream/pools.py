@@ -45,7 +45,7 @@ class PoolMaker:
         for name, pool in made.items():
             if before.get(name) is not pool:
                 pool.close()
-        self._keep(before.values())
+                self._made_of.pop(pool, None)
 
     def settle(self, pools: Mapping[str, Pool]) -> None:
         """These are in force from now on."""
