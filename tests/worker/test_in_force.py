@@ -184,6 +184,16 @@ async def test_steps_leave_the_loop_to_others(monkeypatch: pytest.MonkeyPatch) -
     assert turns > 2 * len(worker.pools)
 
 
+async def test_pools_that_others_have_replaced_meanwhile_are_no_matter_when_a_draft_is_given_up() -> None:
+    worker = worker_with(for_worker(text(OLD)))
+    before, maker = dict(worker.pools), worker._maker
+    given_up = finish(maker.make(read(worker, text(NEW)).upstreams, before))
+    in_force = finish(maker.make(read(worker, text({"z": (2, 1)})).upstreams, {}))
+    maker.settle(in_force)
+    maker.discard(given_up, before)
+    assert set(maker._made_of) == set(in_force.values())
+
+
 async def test_others_get_most_of_the_loop() -> None:
     def busy() -> Iterator[None]:
         for _ in range(20):
