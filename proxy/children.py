@@ -7,7 +7,7 @@ import logging
 import socket
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from proxy import logs
 from proxy.pairs import link
@@ -76,6 +76,17 @@ def longest_silence(controller_lost: float) -> float:
     return max(SHORTEST_SILENCE, 3.0 * controller_lost)
 
 
+class ChildProcess(Protocol):
+    """What is asked of a process: one of `asyncio`'s, or one that was started before there was a loop."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def returncode(self) -> int | None: ...
+    def kill(self) -> None: ...
+    async def wait(self) -> int: ...
+
+
 @dataclass
 class Child:
     """One process of the tree and the supervisor's end of its control channel. `stuck` counts the starts in a row that
@@ -85,7 +96,7 @@ class Child:
     arguments: list[str]
     listener: socket.socket
     grpc: socket.socket | None = None
-    process: asyncio.subprocess.Process | None = None
+    process: ChildProcess | None = None
     channel: Channel | None = None
     control: socket.socket | None = None
     spoke: asyncio.Event = field(default_factory=asyncio.Event)

@@ -1,7 +1,7 @@
 """The configuration's files as they were last read: what the supervisor knows of them, and what it tells its children.
 
-It is read in a process of its own (`config_reader`), which needs pydantic, YAML and all that the guards import, and
-leaves with its memory. What comes back is plain values: they are sent on as they are.
+It is read in a process of its own (`config_reader`, `first_controller`), which needs pydantic, YAML and all that the
+guards import. What comes back is plain values: they are sent on as they are.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from proxy.config_watch import WatchedFiles
 from proxy.errors import ConfigError, Mistake
 from proxy.pairs import link
 from proxy.pairs.link import Frame
+
+UNREADABLE = 2
+"""Exit code of the process that reads the files when there is nothing to be read; it says why on standard error."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,7 +15,7 @@ from typing import Any
 from proxy import logs
 from proxy.answers import last_line
 from proxy.children import ENVIRONMENT, Child
-from proxy.config_file import ConfigFile, ConfigRead
+from proxy.config_file import UNREADABLE, ConfigFile, ConfigRead
 from proxy.config_watch import Changes
 from proxy.errors import ConfigError, UnderstudyError
 from proxy.handover import PACKAGE_PARENT, needs_restart, what_it_wrote
@@ -26,49 +25,43 @@ log = logging.getLogger("understudy.supervisor")
 
 READING = 60.0
 """Seconds that the files may take to be read; hundreds of routes take a good half second."""
-UNREADABLE = 2
-"""Exit code of the process that reads them when there is nothing to be read; it says why on standard error."""
 Read = Callable[[Path], Awaitable[ConfigRead]]
 """Read the files; raises `UnderstudyError` where there is nothing to be read."""
 
 
-def _command(path: Path, *behind: str) -> dict[str, Any]:
+def our_module(*arguments: str) -> dict[str, Any]:
+    """What starts a module of ours as a process of the tree."""
+    # -P: a folder named `proxy` in the user's directory must not shadow the package.
     environment = {**ENVIRONMENT, **os.environ, "PYTHONPATH": PACKAGE_PARENT}
-    return {
-        "args": (sys.executable, "-P", "-m", *behind, "proxy.config_reader", str(path)),
-        "env": environment,
-        "start_new_session": True,  # Ctrl-C is for whoever asked, and they end it
-    }
-
-
-def read_first(path: Path) -> ConfigRead:
-    """Read the files at a start, in a process of its own; raises `UnderstudyError` where nothing can be read."""
-    try:
-        done = subprocess.run(**_command(path), stdin=subprocess.DEVNULL, capture_output=True, timeout=READING)
-    except subprocess.TimeoutExpired:
-        raise _too_slow() from None
-    return _answer(done.returncode, done.stdout, done.stderr)
+    return {"args": (sys.executable, "-P", "-m", *arguments), "env": environment}
 
 
 async def read_again(path: Path) -> ConfigRead:
-    """Read the files beside the workers, as `read_first` does."""
-    command = _command(path, "proxy.behind")
-    pipe = asyncio.subprocess.PIPE
+    """Read the files beside the workers, in a process of its own; raises `UnderstudyError` where nothing can be
+    read."""
+    starts, pipe = our_module("proxy.behind", "proxy.config_reader", str(path)), asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        *command.pop("args"), stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe, **command
+        *starts["args"],
+        env=starts["env"],
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=pipe,
+        stderr=pipe,
+        start_new_session=True,  # Ctrl-C is for the supervisor, which ends it
     )
     try:
         out, errors = await what_it_wrote(process, READING)
     except TimeoutError:
-        raise _too_slow() from None
-    return _answer(await process.wait(), out, errors)
+        raise too_slow() from None
+    return reading_ended(await process.wait(), out, errors)
 
 
-def _too_slow() -> UnderstudyError:
+def too_slow() -> UnderstudyError:
+    """The process that reads has taken too long."""
     return UnderstudyError(f"the configuration was not read within {READING:g} s")
 
 
-def _answer(code: int, out: bytes, errors: bytes) -> ConfigRead:
+def reading_ended(code: int, out: bytes, errors: bytes) -> ConfigRead:
+    """What a process has read that ended with `code`, or is there still (0); raises `UnderstudyError`."""
     if code:
         said = errors.decode("utf-8", "replace").strip()[-2000:]
         if code == UNREADABLE and said:

@@ -6,7 +6,8 @@
 It owns what must outlive a child: the listening sockets (one per worker slot with SO_REUSEPORT, so a replacement takes
 over the connections that wait in its slot; the admin socket; no other process listens beside them), the configuration
 as it was last validated, and the runtime directory of the links. It handles no request and no pair, and loads nothing
-that does: the configuration is read in a process of its own (`reloading`), which leaves with its memory.
+that does: the configuration is read in a process of its own, at a start in that which becomes the first controller
+(`forerunner`), later in one that leaves with its memory (`reloading`).
 
 Invariants
 - A child learns everything over its control channel, CONFIG first. When the supervisor dies the channel ends, and the
@@ -29,7 +30,6 @@ import os
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 import time
 from collections.abc import Coroutine, Iterable
@@ -39,16 +39,17 @@ from typing import Any
 import setproctitle
 
 from proxy import __version__, handover, logs
-from proxy.children import CONTROLLER, ENVIRONMENT, Child, all_leave, all_set, longest_silence, start_deadline
+from proxy.children import CONTROLLER, Child, ChildProcess, all_leave, all_set, longest_silence, start_deadline
 from proxy.config_file import TreeSettings
 from proxy.config_watch import watch
 from proxy.controller.store.sqlite.files import PATIENCE, claim
 from proxy.cores import quota, worker_count
-from proxy.handover import PACKAGE_PARENT, Handover, Predecessors, predecessors
+from proxy.forerunner import read_first
+from proxy.handover import Handover, Predecessors, predecessors
 from proxy.pairs import link
 from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame
-from proxy.reloading import ConfigInForce, read_first
+from proxy.reloading import ConfigInForce, our_module
 from proxy.sockets import Listening, address_text, listen_alone
 
 log = logging.getLogger("understudy.supervisor")
@@ -65,8 +66,8 @@ class Supervisor:
     """The process tree of one configuration file."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._in_force = ConfigInForce(path, read_first(path))
+        self._path, self._first = path, read_first(path)
+        self._in_force = ConfigInForce(path, self._first.read)
         self._before = handover.take()
         self._runtime = self._before.runtime if self._before else Path(tempfile.mkdtemp(prefix="understudy-"))
         self._draining = False
@@ -130,26 +131,12 @@ class Supervisor:
 
     async def _start(self, child: Child) -> None:
         ours, theirs = socket.socketpair()
-        fds = [child.listener.fileno(), theirs.fileno()]
-        argv = [*child.arguments, "--listen-fd", f"{fds[0]}", "--control-fd", f"{fds[1]}"]
-        if child.grpc is not None:
-            fds.append(child.grpc.fileno())
-            argv += ["--grpc-fd", f"{fds[2]}"]
         child.starts()
         child.process = None
         self._runtime.mkdir(mode=0o700, exist_ok=True)  # what cleans up temporary folders may have taken it
-        # -P: a folder named `proxy` in the user's directory must not shadow the package.
         with theirs, contextlib.ExitStack() as undone:
             undone.enter_context(ours)
-            child.process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",
-                "-m",
-                *argv,
-                pass_fds=[*fds, *(one.family.fileno() for one in self._listening.values() if one.family is not None)],
-                stdin=asyncio.subprocess.DEVNULL,
-                env={**ENVIRONMENT, **os.environ, "PYTHONPATH": PACKAGE_PARENT},
-            )
+            child.process = await self._begin_process(child, theirs.fileno())
             undone.pop_all()
         child.started, child.control = time.time(), ours
         loop = asyncio.get_running_loop()
@@ -160,6 +147,21 @@ class Supervisor:
         if self._draining:  # all were told before this one could hear
             child.send(self._drain_frame())
         self._announce_tree()
+
+    async def _begin_process(self, child: Child, control: int) -> ChildProcess:
+        """A process for a child, from now on; that of the first controller is there already."""
+        fds = [child.listener.fileno(), control]
+        held = [one.family.fileno() for one in self._listening.values() if one.family is not None]
+        if child.is_controller and (placed := self._first.place(self._runtime, [*fds, *held])) is not None:
+            return placed
+        argv = [*child.arguments, "--listen-fd", f"{fds[0]}", "--control-fd", f"{fds[1]}"]
+        if child.grpc is not None:
+            fds.append(child.grpc.fileno())
+            argv += ["--grpc-fd", f"{fds[2]}"]
+        starts = our_module(*argv)
+        return await asyncio.create_subprocess_exec(
+            *starts["args"], env=starts["env"], pass_fds=[*fds, *held], stdin=asyncio.subprocess.DEVNULL
+        )
 
     def _drain_frame(self) -> bytes:
         return link.note(Frame.DRAIN, {"delay": self._drain_delay})
@@ -359,6 +361,7 @@ class Supervisor:
         self._let_go()
 
     def _let_go(self) -> None:
+        self._first.close()
         for listening in self._listening.values():
             listening.close()
         shutil.rmtree(self._runtime, ignore_errors=True)

@@ -45,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def compile_ahead(path: Path, config: pytest.Config) -> None:
     """What pytest does at the import of a test file, without the import; it finds what is written here."""
     folder = get_cache_dir(path)
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     compiled = folder / (path.stem + PYC_TAIL)
     if _read_pyc(path, compiled) is None:
         source, code = _rewrite_test(path, config)

@@ -11,14 +11,22 @@ import orjson
 import pytest
 
 from proxy import handover
+from proxy.config_file import ConfigRead
 from proxy.config_reader import read_file
 from proxy.config_watch import Changes, watch
 from proxy.errors import UnderstudyError
+from proxy.forerunner import read_first
 from proxy.handover import PACKAGE_PARENT
-from proxy.reloading import ConfigInForce, read_again, read_first
+from proxy.reloading import ConfigInForce, read_again
 
 MAIN = "upstreams: {m: {url: 'http://127.0.0.1:1'}}\ndefault: {live: m}\n"
 Installed = Callable[[str], None]
+
+
+def read_as_at_a_start(path: Path) -> ConfigRead:
+    first = read_first(path)
+    first.close()
+    return first.read
 
 
 @pytest.fixture
@@ -67,7 +75,7 @@ async def test_another_answer_is_told_in_one_sentence(which: str, main: Path, in
         "mistakes": another(main, file=None),
     }
     installed(answering(answers[which]))
-    for reading in (asyncio.to_thread(read_first, main), read_again(main)):
+    for reading in (asyncio.to_thread(read_as_at_a_start, main), read_again(main)):
         with pytest.raises(UnderstudyError, match="another version may have been installed, which SIGUSR2") as error:
             await reading
         assert "\n" not in str(error.value)
@@ -92,7 +100,7 @@ async def test_what_others_write_is_no_part_of_the_answer(how: str, main: Path, 
     """At the start of the process, and at its end."""
     installed(f"import atexit\n{how}\natexit.register(lambda: {how})")
     mine = read_file(main)
-    assert await asyncio.to_thread(read_first, main) == await read_again(main) == mine
+    assert await asyncio.to_thread(read_as_at_a_start, main) == await read_again(main) == mine
     config = ConfigInForce(main, mine)
     assert await handover.preflight(main, config.file.tree.fixed) == ""
 
@@ -105,7 +113,7 @@ async def test_a_new_version_that_answers_otherwise_is_refused(answer: bytes, ma
 
 async def test_a_process_that_breaks_is_told_without_its_traceback(main: Path, installed: Installed) -> None:
     installed(answering(b"Traceback (most recent call last):\n  File x\nImportError: no yaml\n", 1, 2))
-    for reading in (asyncio.to_thread(read_first, main), read_again(main)):
+    for reading in (asyncio.to_thread(read_as_at_a_start, main), read_again(main)):
         with pytest.raises(UnderstudyError) as error:
             await reading
         assert str(error.value) == "the process that reads the configuration ended with 1: ImportError: no yaml"

@@ -26,6 +26,9 @@ FLOORS = (
         "config_watch",
         "answers",
         "reloading",
+        "forerunner",
+        "first_controller",
+        "behind",
         "demo",
         "cores",
     },
@@ -71,8 +74,8 @@ UP: set[tuple[str, str]] = set()
 
 SHELL = {
     "cli", "supervisor", "preflight", "handover", "children", "config_file", "config_reader", "config_watch",
-    "answers", "behind", "reloading", "demo", "cores", "worker", "controller", "config",
-    "sockets", "logs", "file_patterns", "private", "resolver", "aiohttp_resolver", "request", "__main__",
+    "answers", "behind", "reloading", "forerunner", "first_controller", "demo", "cores", "worker", "controller",
+    "config", "sockets", "logs", "file_patterns", "private", "resolver", "aiohttp_resolver", "request", "__main__",
     "pairs.channel", "http.framing",
 }  # fmt: skip
 """Rooms and files that may wait, look at a clock or speak; all others are pure, and so are those of `PURE_FILES`."""

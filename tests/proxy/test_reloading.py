@@ -16,8 +16,9 @@ import pytest
 from proxy.config_file import ConfigRead
 from proxy.config_reader import read_file
 from proxy.errors import ConfigError, UnderstudyError
+from proxy.forerunner import read_first
 from proxy.handover import PACKAGE_PARENT, what_it_wrote
-from proxy.reloading import ConfigInForce, read_again, read_first
+from proxy.reloading import ConfigInForce, read_again
 
 MAIN = "upstreams: {m: {url: 'http://127.0.0.1:1'}}\ndefault: {live: m}\n"
 TEAM = "owner: a\nupstreams: {a: {url: 'http://127.0.0.1:2'}}\n"
@@ -119,7 +120,9 @@ async def test_what_is_read_elsewhere_is_what_is_read_here(tmp_path: Path) -> No
     mine = read_file(main)
     assert mine.file().owners == ((str(main), None), ("teams/a.yaml", "a"))
     assert mine.watched.secrets == ("tok",)
-    assert read_first(main) == await read_again(main) == mine == ConfigRead.load(mine.dump())
+    first = read_first(main)
+    first.close()
+    assert first.read == await read_again(main) == mine == ConfigRead.load(mine.dump())
 
 
 async def test_every_mistake_comes_back_as_it_was_found(tmp_path: Path) -> None:
@@ -129,7 +132,7 @@ async def test_every_mistake_comes_back_as_it_was_found(tmp_path: Path) -> None:
     (tmp_path / "teams" / "a.yaml").write_text(TEAM.replace("owner", "ownr"))
     mine = read_file(main)
     assert isinstance(mine.meant, ConfigError)
-    for read in (read_first(main), await read_again(main)):
+    for read in (read_first(main).read, await read_again(main)):
         assert isinstance(read.meant, ConfigError)
         assert (read.watched, str(read.meant)) == (mine.watched, str(mine.meant))
         assert read.meant.mistakes == mine.meant.mistakes

@@ -35,7 +35,6 @@ LONG_FUNCTIONS = {
     "proxy/http/http2/connection.py:Http2.feed",
     "proxy/pairs/link.py:decode_pair",
     "proxy/predictions/reading.py:PairReader._any",
-    "proxy/supervisor.py:Supervisor._start",
     "proxy/worker/process.py:Worker.run",
     "proxy/worker/request_log.py:LoggedRequest._record_once",
     "proxy/worker/upstream/endpoint.py:Endpoint.__init__",

@@ -172,7 +172,7 @@ async def test_a_child_that_cannot_be_started_is_tried_again(path: Path, monkeyp
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
     before = logs.UNEXPECTED["process.not_started"]
-    keeper = asyncio.create_task(supervisor._keep(supervisor._controller))
+    keeper = asyncio.create_task(supervisor._keep(supervisor._workers[0]))
     await asyncio.wait_for(begun.wait(), 5)
     assert logs.UNEXPECTED["process.not_started"] == before + 2
     supervisor._draining = True
