@@ -9,6 +9,7 @@ the model servers beside it, which would wait for up to 3 ms for a shorter one t
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import runpy
 import struct
@@ -45,5 +46,6 @@ def _take_long_slices(policy: int) -> None:
 
 if __name__ == "__main__":
     step_back()
+    gc.disable()  # what is imported stays: a controller looks for garbage when it has settled, a reader never
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

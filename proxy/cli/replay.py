@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from proxy.aiohttp_client import connector
 from proxy.aiohttp_resolver import OwnResolver
 from proxy.cli.asking import OfflineJudges, judged_pairs
 from proxy.cli.judging import LOOK_EVERY, Bench, Judgement, Verdicts
@@ -121,7 +122,7 @@ async def replay(
     """
     bench, held = Bench(plan), list[Verdicts]()
     async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, resolver=OwnResolver()),
+        connector=connector(limit=0, resolver=OwnResolver()),
         timeout=aiohttp.ClientTimeout(total=terms.timeout),
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),  # one request's answer must not change the next request

@@ -22,7 +22,7 @@ from typing import Any
 import setproctitle
 import uvloop
 
-from proxy import logs
+from proxy import aiohttp_client, logs  # noqa: F401 - the first that imports aiohttp, and without what it reads
 from proxy.config import Config, build
 from proxy.config.including import ConfigTexts, KnownParts
 from proxy.controller.controller import Controller

@@ -286,6 +286,7 @@ class Worker:
         self._tick()
         self._report()
         # What is here now stays: the collector need not look at it again, nor look often at what requests leave behind.
+        gc.enable()
         gc.collect()
         gc.freeze()
         gc.set_threshold(*COLLECT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
@@ -202,6 +203,7 @@ def test_a_misspelt_command_has_a_neighbour() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_with_an_example(name: str) -> None:
     assert COMMANDS[name][1].rstrip(".") in " ".join((command(name).help or "").split())
+    assert gc.isenabled(), "its import only goes without"
     text = run(name, "--help").output
     assert f"understudy {name}" in text or name == "serve"
     assert "Example" in text

@@ -43,6 +43,7 @@ FLOORS = (
         "logs",
         "private",
         "resolver",
+        "aiohttp_client",
         "aiohttp_resolver",
         "built",
         "json_pointer",
@@ -75,8 +76,8 @@ UP: set[tuple[str, str]] = set()
 SHELL = {
     "cli", "supervisor", "preflight", "handover", "children", "config_file", "config_reader", "config_watch",
     "answers", "behind", "reloading", "forerunner", "first_controller", "demo", "cores", "worker", "controller",
-    "config", "sockets", "logs", "file_patterns", "private", "resolver", "aiohttp_resolver", "request", "__main__",
-    "pairs.channel", "http.framing",
+    "config", "sockets", "logs", "file_patterns", "private", "resolver", "aiohttp_client", "aiohttp_resolver",
+    "request", "__main__", "pairs.channel", "http.framing",
 }  # fmt: skip
 """Rooms and files that may wait, look at a clock or speak; all others are pure, and so are those of `PURE_FILES`."""
 
@@ -258,7 +259,8 @@ NOT_LOADED = {
     "proxy.cli.rollouts": (*EVIDENCE_AND_FILES, *SERVERS),
     "proxy.cli.drift": (*EVIDENCE_AND_FILES, *SERVERS),
     "proxy.cli.check": ("aiohttp", "asyncpg", *SERVERS[2:]),
-    "proxy.controller.process": ("asyncpg", "click", "opentelemetry", "proxy.worker", "scipy", "sklearn"),
+    "proxy.controller.process": ("asyncpg", "click", "google.protobuf", "opentelemetry", "proxy.worker", "scipy",
+                                 "sklearn"),
 }  # fmt: skip
 """What each process, and each quick command, has no use for: it would make it larger and slower to start."""
 

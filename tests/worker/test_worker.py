@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 
 import pytest
@@ -46,6 +47,16 @@ async def test_reload_keeps_the_connections_of_upstreams_that_stay() -> None:
         await eventually(lambda: len(it.replies) == 2)
         assert (await it.ask())[0] == 200
         assert model.connections == 1
+
+
+async def test_a_worker_that_serves_looks_for_garbage() -> None:
+    """While it is imported, it does not."""
+    gc.disable()
+    try:
+        async with rig(PLAIN, (Model(),)):
+            assert gc.isenabled()
+    finally:
+        gc.enable()
 
 
 async def test_reload_of_a_bad_file_changes_nothing() -> None:

@@ -20,6 +20,7 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
+from proxy.aiohttp_client import connector
 from proxy.controller.admin.handlers import SURFACE
 from proxy.controller.admin.identity import BELIEVED, is_proxy
 from proxy.controller.admin.outcome_lines import is_lines
@@ -96,8 +97,8 @@ class PassingOn:
         self, leader: LeaderAt, request: web.Request, body: bytes | AsyncIterator[bytes]
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=MOST, force_close=True)
-            self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
+            pool = connector(limit=MOST, force_close=True)
+            self._session = aiohttp.ClientSession(connector=pool, auto_decompress=False)
         context = self._context()
         scheme = "http" if context is None else "https"
         headers = [(k, v) for k, v in request.headers.items() if k.lower() not in _HOP_BY_HOP | {BELIEVED}]

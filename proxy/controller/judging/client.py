@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
+from proxy.aiohttp_client import connector
 from proxy.aiohttp_resolver import OwnResolver
 from proxy.config.judges import JudgeConfig
 from proxy.controller.webhooks.posting import chosen_proxy, through_proxy
@@ -87,9 +88,9 @@ class JudgeClient:
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(resolver=OwnResolver(), limit=self._connections)
+            pool = connector(resolver=OwnResolver(), limit=self._connections)
             self._session = aiohttp.ClientSession(
-                connector=connector, timeout=aiohttp.ClientTimeout(total=None), cookie_jar=aiohttp.DummyCookieJar()
+                connector=pool, timeout=aiohttp.ClientTimeout(total=None), cookie_jar=aiohttp.DummyCookieJar()
             )
         return self._session
 

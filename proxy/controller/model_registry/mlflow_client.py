@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import orjson
 
+from proxy.aiohttp_client import connector
 from proxy.aiohttp_resolver import OwnResolver
 from proxy.config.registry import MlflowConfig, Trigger
 from proxy.controller.model_registry.mlflow_words import (
@@ -133,8 +134,8 @@ class MlflowClient:
         self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None
     ) -> dict[str, Any]:
         if self._session is None:
-            connector = aiohttp.TCPConnector(resolver=OwnResolver())
-            self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=DEADLINE))
+            pool = connector(resolver=OwnResolver())
+            self._session = aiohttp.ClientSession(connector=pool, timeout=aiohttp.ClientTimeout(total=DEADLINE))
         through: dict[str, Any] = dict(self._through)
         through["headers"] = {**self._head, **through.get("headers", {})}
         if body is not None:

@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
+from proxy.aiohttp_client import connector
 from proxy.aiohttp_resolver import OwnResolver
 from proxy.controller.webhooks.policy import AttemptAnswer
 from proxy.http.proxies import proxy_of
@@ -37,8 +38,8 @@ class Poster:
     ) -> AttemptAnswer:
         """Send one attempt; `proxy` as the file has it (`environment`, `off`, or a URL)."""
         if self._session is None:
-            connector = aiohttp.TCPConnector(resolver=OwnResolver())
-            self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=DEADLINE))
+            pool = connector(resolver=OwnResolver())
+            self._session = aiohttp.ClientSession(connector=pool, timeout=aiohttp.ClientTimeout(total=DEADLINE))
         try:
             through: dict[str, Any] = through_proxy(url, chosen_proxy(url, proxy, self._environment))
             through["headers"] = {**head, **through.get("headers", {})}

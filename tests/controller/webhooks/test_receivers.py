@@ -237,7 +237,7 @@ async def test_https_goes_through_connect_and_a_refusal_is_told(
     await site.start()
     port = runner.addresses[0][1]
     trusting = ssl.create_default_context(cafile=tmp_path / "ca.pem")
-    monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", trusting)
+    monkeypatch.setattr("proxy.aiohttp_client.this_machines_trust", lambda: trusting)
     url = "https://localhost:4430/x"
     async with tunnel(port) as proxy, tunnel(refuse=407) as closed:
         assert await delivered(through(url, proxy.url.replace("http://", "http://me:pw@")), url) == ["204"]

@@ -22,6 +22,7 @@ import orjson
 from joserfc.jwk import Key
 
 from proxy import logs
+from proxy.aiohttp_client import connector
 from proxy.config.identity import Oidc, is_private_url
 from proxy.controller.admin.oidc.claims import UnprovenError, asks_again, refreshes
 from proxy.controller.admin.oidc.jwts import having, read_keys
@@ -118,7 +119,7 @@ class Provider:
             context = ssl.create_default_context(cafile=self.oidc.ca) if self.oidc.ca is not None else True
             async with (
                 asyncio.timeout(DEADLINE),
-                aiohttp.ClientSession(trust_env=True, headers=headers) as session,
+                aiohttp.ClientSession(connector=connector(), trust_env=True, headers=headers) as session,
                 session.request(method, url, data=form, allow_redirects=False, ssl=context) as answer,
             ):
                 body, status = await _bounded(answer.content), answer.status
