@@ -1,6 +1,6 @@
 """What the controller costs per pair, all of it.
 
-    python -m loadtests.bench_controller [--chat | --probabilities] [--against FOLDER ...] [PAIRS_PER_SECOND ...]
+    python -m loadtests.bench_controller [--chat | --probabilities | …] [--against FOLDER ...] [PAIRS_PER_SECOND ...]
 
 A real controller (event loop, links, store on a disk, looks, snapshots) runs in a process of its own; another one is a
 worker that writes frames of pairs to its socket, as fast as it takes them (0) or at a rate, each 10 ms as workers do.
@@ -8,7 +8,10 @@ Counted is the CPU time of the controller's process as the kernel counts it, use
 entered the evidence. Pairs are V2 JSON answers of about 300 bytes, scores, and the plan has the guards of the
 documented example; with `--chat` whole answers of a chat model of about 700 bytes, read as text; with
 `--probabilities` what `bench_dataplane` has, a row of two of them in answers of 300 bytes to the same request of 1 KB
-again and again. Reported is the median of `ROUNDS` rounds of `SECONDS` each, after a warm-up.
+again and again; with `--streams` answers of 100 events, with `--prompts` answers of 2,000 bytes to requests of 300 kB,
+of which the beginning comes here, with `--calls` gRPC calls of 300 bytes of which no values are read, with `--messages`
+those of V2 with a row of two probabilities. Reported is the median of `ROUNDS` rounds of `SECONDS` each, after a
+warm-up. The controller is told to say how far it is, and never asks whether it shall: that cost 8 ms of every second.
 
 `--against` names working trees of other builds (`git worktree add --detach FOLDER COMMIT`). Their controllers take
 turns with this one's, round by round, and the table has the median of the ratios of neighbouring rounds with its
@@ -28,10 +31,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median, quantiles
 
-import orjson
-
 from loadtests.bench_comparator import pairs_of
-from proxy.model import Arm, Outcome, Pair
 from proxy.pairs import link
 from proxy.pairs.link import Frame
 
@@ -69,13 +69,30 @@ routes:
         stages: [{shadow: 100%, min_pairs: 100000000}]
         guards: {max_disagreement: 2%, max_mean_shift: 0.01, p99_latency: 100x, max_extra_errors: 1%}
 """
+STREAMS = CHAT.replace("{min_similarity: 0.05, max_extra_errors: 5%, p99_latency: 5x}", "{max_disagreement: 90%}")
+CALLS = """
+upstreams: {l: {url: "grpc://127.0.0.1:1"}, c: {url: "grpc://127.0.0.1:2", version: "1"}}
+server: {grpc_listen: "127.0.0.1:3"}
+routes:
+  - name: r
+    live: l
+    rollouts: [{candidate: c, stages: [{shadow: 100%, min_pairs: 100000000}], guards: {max_extra_errors: 1%}}]
+"""
+MESSAGES = PROBABILITIES.replace("http://", "grpc://") + 'server: {grpc_listen: "127.0.0.1:3"}\n'
 WORKLOADS = {
     "scores": ("", "bench.pairs_of", "Worker"),
     "chat": (CHAT, "chat_pairs_of", "Worker"),
     "probabilities": (PROBABILITIES, "probability_pairs_of", "SameRequest"),
+    "streams": (STREAMS, "streamed_pairs_of", "Worker"),
+    "prompts": (STREAMS, "prompt_pairs_of", "SameRequest"),
+    "calls": (CALLS, "call_pairs_of", "SameRequest"),
+    "messages": (MESSAGES, "message_pairs_of", "SameRequest"),
 }
 """The configuration, what makes pairs, and who writes them, by names that `Build` knows."""
+PAIRS = Path(__file__).with_name("controller_pairs.py")
 ROUNDS, SECONDS, POOL = 7, 3.0, 4096
+MOST = 1 << 28
+"""Bytes of a round as fast as they are taken."""
 PAUSE = 0.01
 """Seconds between two writes at a rate; `worker.publisher.DELAY`."""
 
@@ -95,10 +112,13 @@ def controller(folder: Path, ready: Connection) -> None:
         settle_memory()
         trial = next(iter(one.trials.values()))
         ready.send(trial.plan.trial)
-        while ready.poll() or await asyncio.sleep(0.01, result=True):
-            if ready.poll():
-                ready.recv()
-                ready.send(trial.pair_ledger.compared)
+
+        def say() -> None:
+            ready.recv()
+            ready.send(trial.pair_ledger.compared)
+
+        asyncio.get_running_loop().add_reader(ready.fileno(), say)
+        await asyncio.Event().wait()
 
     uvloop.run(run())
 
@@ -157,60 +177,30 @@ class SameRequest(Worker):
         return b"".join([link.encode_pair(pair, 0) for pair in new])
 
 
-def probability_pairs_of(count: int) -> list[Pair]:
-    """Pairs as of `bench_dataplane`: one request of 1 KB, one answer of 300 bytes."""
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 300\r\n\r\n"
-    request = (
-        b"POST /v2/models/credit/infer HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nAccept: */*\r\nContent-Length: 1000\r\n"
-        b"Content-Type: application/json\r\nUser-Agent: bench\r\nX-User-Id: user-12345\r\n\r\n"
-    )
-    numbers = b",".join(b"%.2f" % ((n * 37 % 100) / 100) for n in range(186))
-    body = b'{"inputs":[{"name":"x","datatype":"FP64","shape":[1,180],"data":[%s]}]}' % numbers
-    said = (
-        b'{"model_name":"credit","outputs":[{"name":"predict_proba","datatype":"FP64","shape":[1,2],'
-        b'"data":[0.25,0.75]}],"id":"%s"}' % (b"x" * 178)
-    )
-    outcome = Outcome(200, head=head, body=said, seconds=0.01, first=0.009)
-    return [Pair("t", 0, "w", 0, "r", 0.0, Arm.LIVE, request, body, outcome, outcome)] * count
-
-
-def chat_pairs_of(count: int) -> list[Pair]:
-    """Pairs of a chat model's whole answers, in which every eighth of the candidate's has another ending."""
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 700\r\n\r\n"
-    request = b"POST /v1/chat/completions HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\n\r\n"
-    found = []
-    for i in range(count):
-        words = [f"word{(i * 7 + k * k) % 997}" for k in range(40)]
-        arms = (" ".join(words), " ".join(words[:-3] if i % 8 == 0 else words))
-        live, candidate = (
-            Outcome(200, head=head, body=_completion(text, i), seconds=0.01, first=0.009) for text in arms
-        )
-        found.append(Pair("t", 0, "w", i, f"r{i}", float(i), Arm.LIVE, request, b"{}", live, candidate))
-    return found
-
-
-def _completion(text: str, number: int) -> bytes:
-    message = {"role": "assistant", "content": text, "refusal": None}
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
-    usage = {"prompt_tokens": 57, "completion_tokens": 61, "total_tokens": 118}
-    body = {"id": f"chatcmpl-{number:024x}", "object": "chat.completion", "created": 1764500000 + number}
-    return orjson.dumps(body | {"model": "chat-large", "choices": [choice], "usage": usage})
-
-
 def one_round(pid: int, worker: Worker, ready: Connection, rate: int) -> tuple[float, float]:
     """CPU microseconds per pair, and pairs per second."""
     step = 32 if not rate else max(1, round(rate * PAUSE))
-    chunks = [worker.frames(step) for _ in range(2000 if not rate else int(rate * SECONDS / step))]
+    first = worker.frames(step)
+    count = min(2000, MOST // len(first)) if not rate else int(rate * SECONDS / step)
+    chunks = [first, *(worker.frames(step) for _ in range(count - 1))]
     start, cpu, before = time.perf_counter(), cpu_of(pid), compared(ready)
     for number, chunk in enumerate(chunks):
         if rate:
             time.sleep(max(0.0, start + number * step / rate - time.perf_counter()))
         worker.send(chunk)
-    goal = before + step * len(chunks)
-    while compared(ready) < goal:
-        time.sleep(0.02)
+    done = drained(ready, before + step * len(chunks)) - before
     spent, took = cpu_of(pid) - cpu, time.perf_counter() - start
-    return spent / (goal - before) * 1e6, (goal - before) / took
+    return spent / max(1, done) * 1e6, done / took
+
+
+def drained(ready: Connection, goal: int) -> int:
+    """Pairs in the evidence once all are there, or no more come: those that take long may wait too long."""
+    done, moved = compared(ready), time.perf_counter()
+    while done < goal and time.perf_counter() < moved + 1.0:
+        time.sleep(0.02)
+        if (now := compared(ready)) > done:
+            done, moved = now, time.perf_counter()
+    return done
 
 
 class Build:
@@ -224,8 +214,6 @@ import loadtests.bench_controller as bench
 {definitions}
 bench.CONFIG = {config!r} or bench.CONFIG
 bench.pairs_of = {pairs}
-for name in ("cpu_of", "compared", "controller"):
-    globals()[name] = getattr(bench, name)
 with tempfile.TemporaryDirectory() as name:
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("fork").Process(target=controller, args=(Path(name), theirs))
@@ -241,12 +229,11 @@ with tempfile.TemporaryDirectory() as name:
 
     def __init__(self, tree: Path, workload: str) -> None:
         own = Path(__file__).read_text()
-        imports = (
-            own[own.index("import argparse") : own.index("from loadtests")]
-            + "from proxy.model import Arm, Outcome, Pair\n"
-        )
-        functions = own[own.index("class SameRequest") : own.index("class Build")]
-        constants = f"SECONDS, PAUSE, POOL = {SECONDS}, {PAUSE}, {POOL}\nConnection = object\n"
+        imports = own[own.index("import argparse") : own.index("from loadtests")]
+        functions = own[own.index("def controller") : own.index("class Worker")].replace("CONFIG", "bench.CONFIG")
+        functions += own[own.index("def compared") : own.index("class Build")]
+        functions += PAIRS.read_text().replace("from __future__ import annotations\n", "")
+        constants = f"SECONDS, PAUSE, POOL, MOST = {SECONDS}, {PAUSE}, {POOL}, {MOST}\nConnection = object\n"
         theirs = "Worker, link = bench.Worker, bench.link\n"  # frames as that build writes them
         config, pairs, worker = WORKLOADS[workload]
         code = self._CODE.format(
@@ -291,7 +278,7 @@ def main() -> None:
     parser.add_argument("rates", type=int, nargs="*", default=[0, 5000, 1000])
     parser.add_argument("--against", type=Path, action="append", default=[], metavar="FOLDER")
     workload = parser.add_mutually_exclusive_group()
-    for one in ("chat", "probabilities"):
+    for one in [name for name in WORKLOADS if name != "scores"]:
         workload.add_argument(f"--{one}", dest="workload", action="store_const", const=one, default="scores")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     options = parser.parse_args()

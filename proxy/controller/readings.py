@@ -10,7 +10,9 @@ from proxy.evidence import ReorderBuffer
 from proxy.model import Reading
 
 EACH, ROW = 32, 8
-"""What a reading, and a row of it, costs beside its values and characters, in those."""
+"""What a reading, and a row of it, costs beside its values and texts, in values."""
+CHARACTERS = 8
+"""Characters of a text that cost no more than a value: its words are counted by a loop in C."""
 
 FULL = 16_384
 """Of that, what makes a micro-batch, which takes 5 ms: 512 readings of one value each."""
@@ -116,7 +118,7 @@ class Readings:
 
 
 def weight_of(reading: Reading) -> int:
-    """How much a reading is to compare, in values and characters.
+    """How much a reading is to compare, in values.
 
     >>> from tests.evidence.streams import make_reading
     >>> weight_of(make_reading()), weight_of(make_reading(0, (0.5,) * 100, (0.5,) * 100))
@@ -132,5 +134,6 @@ def weight_of(reading: Reading) -> int:
     if isinstance(first, tuple):
         return EACH + len(rows) * (ROW + len(first))
     if isinstance(first, str):
-        return EACH + ROW * len(rows) + sum(len(row) for arm in (rows, candidate.rows) for row in map(str, arm))
+        characters = sum(len(row) for arm in (rows, candidate.rows) for row in map(str, arm))
+        return EACH + ROW * len(rows) + characters // CHARACTERS
     return EACH + (ROW * len(rows) if len(rows) > 1 else 0)

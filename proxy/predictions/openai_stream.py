@@ -17,6 +17,7 @@ from proxy.predictions.bounds import DEFAULT, Bounds
 from proxy.predictions.json_tools import parse_json, word_for
 from proxy.predictions.sse import named_events
 from proxy.predictions.unreadable import Unreadable
+from proxy.predictions.usual_stream import usual_stream
 
 DONE = b"[DONE]"
 MAX_CHOICES = 128
@@ -30,6 +31,11 @@ REASONING = ("reasoning_content", "reasoning")
 
 def assembled(body: bytes, bounds: Bounds = DEFAULT) -> tuple[dict[str, Any], int]:
     """The whole answer, and how many events carried a piece of it; raises `Unreadable`."""
+    return usual_stream(body, bounds) or assembled_anyhow(body, bounds)
+
+
+def assembled_anyhow(body: bytes, bounds: Bounds = DEFAULT) -> tuple[dict[str, Any], int]:
+    """The same of whatever stream."""
     chunks = Chunks()
     items: dict[Any, Any] = {}
     deltas = 0

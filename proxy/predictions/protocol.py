@@ -27,7 +27,7 @@ class Protocol:
 
     `single(spec, document)` is the only row that a JSON document holds, a value or a list of them, else `None` (or
     whatever `one_row` refuses): a short cut for the commonest answers of all. It changes nothing but the time, and a
-    property test holds the two together.
+    property test holds the two together. `message_row(spec)` makes what gives the same of the body of a gRPC call.
     `pointed`: the value is named by `pointer` or `jmespath`, not by `output`. `grpc`: calls are read as well.
     `outputs` is all that `output` may choose, where the protocol and not the model decides that; `kinds` are those that
     an answer can be read as: a file that asks for another is refused, as no pair of it could ever be compared.
@@ -45,3 +45,4 @@ class Protocol:
     outputs: tuple[str, ...] = ()
     kinds: frozenset[Kind] = VALUES
     spoken: Callable[[Message], Answered] | None = None
+    message_row: Callable[[PredictionSpec], Callable[[bytes], Any]] | None = None

@@ -26,7 +26,7 @@ import orjson
 
 from proxy.model import Arm, Kind, Outcome, Pair, Prediction, PredictionSpec, Reading, Segments, make
 from proxy.model.reasons import NO_CREDENTIALS, PREDICTION_WORDS, Reason
-from proxy.predictions.bounds import DEFAULT, MAX_BODY, Bounds, check_json
+from proxy.predictions.bounds import DEFAULT, MAX_BODY, Bounds, check_json, elements
 from proxy.predictions.comparing import NO_COUNT, TOLD, TokenCount, fit_live, token_counts, told_difference
 from proxy.predictions.message import UNREAD, Message, is_plain, target_of
 from proxy.predictions.mismatch import answered, mismatch, told, type_of
@@ -112,6 +112,13 @@ def failure(outcome: Outcome, other: Outcome) -> Reason:
 
 SHORT = 2048
 """Bytes of both answers that are read in no time."""
+LIGHT, FEW = 16 * 1024, 512
+"""Bytes of both that are as well where they are JSON with so few elements: the letters of a text take no time."""
+
+
+def _parts(body: bytes) -> int:
+    """How much there is to read in a body of JSON, at most; of any other body, too much."""
+    return elements(body) + body.count(b"\n") + body.count(b"\\") if body[:1] == b"{" else FEW + 1
 
 
 class PairReader:
@@ -157,8 +164,8 @@ class PairReader:
         self._facts = bool(self._ignore or segments or cluster_by)
         self._plain: dict[bytes, str] = {}  # heads that keep no body from being read as it stands, and of which type
         self._usual: UsualReader | None = None
-        if self._spec is not None and self._single is not None:
-            self._usual = UsualReader(self._spec, self._single, self.bounds, self._plain, self._of_request)
+        if self._spec is None or self._single is not None:
+            self._usual = UsualReader(self._spec, self._protocol, self.bounds, self._plain, self._of_request)
         self._by = self._protocol  # of the pair that is being read: `_protocol`, or once it has been recognised
         self._pair: Pair | None = None  # that pair
         self._ahead: dict[int, _Said] = {}  # of that pair what has been read in steps, by the outcome's identity
@@ -172,7 +179,10 @@ class PairReader:
         (True, False)
         """
         live, candidate, again, plain = pair.live, pair.candidate, pair.again, self._plain
-        if len(live.body) + len(candidate.body) > SHORT or (again is not None and len(again.body) > SHORT):
+        size = len(live.body) + len(candidate.body)
+        if size > SHORT and (size > LIGHT or _parts(live.body) + _parts(candidate.body) > FEW):
+            return False
+        if again is not None and len(again.body) > SHORT:
             return False
         if live.head in plain and candidate.head in plain and again is None:
             return True

@@ -1,5 +1,6 @@
 """The usual pair, in two thirds of the time that any other takes: two answers of 200 with nothing to undo, of the same
-type, each of which is JSON that holds one value, or one row of numbers, beyond doubt.
+type, each of which is JSON that holds one value, or one row of numbers, beyond doubt; or, where no values are read, has
+something in it.
 
 Invariant: what is read here is what `PairReader` reads the long way (`tests/predictions/test_usual.py`); whatever is in
 doubt is left to it. An answer that is the other's byte for byte is not parsed again.
@@ -16,30 +17,37 @@ import orjson
 from proxy.model import Mismatch, Pair, Prediction, PredictionSpec, Reading, make
 from proxy.model.reasons import Reason
 from proxy.predictions.bounds import Bounds
+from proxy.predictions.mismatch import is_empty
+from proxy.predictions.protocol import Protocol
 from proxy.predictions.shapes import one_row
 
-STREAM = "text/event-stream"
-"""A type of body that is never one JSON document."""
+STREAM, GRPC = "text/event-stream", "application/grpc"
+"""Types of body that are never one JSON document."""
 
 _FINE, _ALIKE = Reason.NONE, Mismatch.NONE  # looking up a member of an enum costs 0.1 µs in Python 3.11
+_NOTHING = None, None
+"""What two answers say where no values are read."""
 
 
 class UsualReader:
-    """Reads usual pairs of one plan. `single` is the protocol's, `types` the plain heads that are known, with the type
-    of body that each names, `of_request` gives hash, segment and cluster of a request: its head, its body, and what
-    stands for the rest of that."""
+    """Reads usual pairs of one plan. `spec` and its protocol are `None` where no values are read, `types` the plain
+    heads that are known, with the type of body that each names, `of_request` gives hash, segment and cluster of a
+    request: its head, its body, and what stands for the rest of that."""
 
-    __slots__ = ("_most", "_of_request", "_single", "_spec", "_types")
+    __slots__ = ("_most", "_of_message", "_of_request", "_single", "_spec", "_types")
 
     def __init__(
         self,
-        spec: PredictionSpec,
-        single: Callable[[PredictionSpec, Any], Any],
+        spec: PredictionSpec | None,
+        protocol: Protocol | None,
         bounds: Bounds,
         types: Mapping[bytes, str],
         of_request: Callable[[bytes, bytes, bytes], tuple[int, str, str]],
     ) -> None:
-        self._spec, self._single, self._most = spec, single, bounds.nodes
+        self._spec, self._most = spec, bounds.nodes
+        self._single = protocol.single if protocol is not None else None
+        known = protocol.message_row if protocol is not None else None
+        self._of_message = known(spec) if known is not None and spec is not None else None
         self._types, self._of_request = types, of_request
 
     def read(self, pair: Pair) -> Reading | None:
@@ -54,14 +62,12 @@ class UsualReader:
         if not (status == their_status == 200 and fault is their_fault is _FINE and second is None):
             return None
         of_type = self._types.get(our_head)
-        if of_type is None or of_type != self._types.get(their_head) or of_type == STREAM or head[:5] == b"HEAD ":
+        if of_type is None or of_type != self._types.get(their_head) or head[:5] == b"HEAD ":
             return None
-        live = self._said(our_body)
-        if live is None:
+        said = _NOTHING if self._spec is None else self._both(our_body, their_body, of_type)
+        if said is None or (said is _NOTHING and (is_empty(ours) or is_empty(theirs))):
             return None
-        candidate = live if their_body == our_body else self._said(their_body)
-        if candidate is None or (candidate is not live and not _fit(live[1][0], candidate[1][0])):
-            return None
+        live, candidate = said
         key, segment, cluster = self._of_request(head, body, rest)
         return make(Reading, (
             stage, worker, sequence, given or name, time, served, _FINE, _FINE, live, candidate, None,
@@ -69,12 +75,24 @@ class UsualReader:
             0, 0, _ALIKE, False, (), nan, nan, False, 0.0,
         ))  # fmt: skip
 
-    def _said(self, body: bytes) -> Prediction | None:
+    def _both(self, live: bytes, candidate: bytes, of_type: str) -> tuple[Prediction, Prediction] | None:
+        """What both bodies say, if that is beyond doubt and can be compared."""
+        if of_type == STREAM or (ours := self._said(live, of_type)) is None:
+            return None
+        if candidate == live:
+            return ours, ours
+        theirs = self._said(candidate, of_type)
+        return None if theirs is None or not _fit(ours[1][0], theirs[1][0]) else (ours, theirs)
+
+    def _said(self, body: bytes, of_type: str) -> Prediction | None:
         """The one row of a body, if it is beyond doubt."""
-        if len(body) > self._most:
+        spec, single = self._spec, self._single
+        if spec is None or single is None or len(body) > self._most:
             return None
         try:
-            return one_row(self._spec, self._single(self._spec, orjson.loads(body)))
+            if of_type == GRPC and self._of_message is not None:
+                return one_row(spec, self._of_message(body))
+            return one_row(spec, single(spec, orjson.loads(body)))
         except Exception:  # no JSON, or whatever else: the long way says what is wrong with it
             return None
 

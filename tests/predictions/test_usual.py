@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import struct
+from typing import Any
+
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.model import Arm, Kind, Outcome, Pair, PredictionSpec, Segments
+from proxy.model import Arm, Kind, Mismatch, Outcome, Pair, PredictionSpec, Segments
 from proxy.model.reasons import Reason
 from proxy.predictions.reading import PairReader
+from proxy.predictions.v2_grpc import METHOD
+from proxy.predictions.v2_known import DEAR, TRIES, KnownMessages
+from tests.predictions.messages import framed, raw_answer, typed_answer
 
 JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"
 HEADS = (
@@ -189,3 +195,89 @@ def test_an_ordinary_pair_goes_the_short_way(kind: Kind, protocol: str, ours: ob
     assert reader._usual is not None
     assert reader._usual.read(pair) is not None
     assert reader._usual.read(pair._replace(candidate=candidate._replace(status=201))) is None
+
+
+# --- no values, and messages of gRPC ---------------------------------------------------------------------------------
+
+
+@given(st.lists(pairs(), min_size=1, max_size=4), st.booleans())
+def test_where_no_values_are_read_both_ways_say_the_same(found: list[Pair], named: bool) -> None:
+    reader = PairReader(PredictionSpec("none") if named else None)
+    for pair in found:
+        reader.is_short(pair)
+        assert repr(reader.read(pair)) == repr(reader._any(pair))
+
+
+def test_a_pair_without_values_goes_the_short_way() -> None:
+    reader = PairReader(None)
+    one, empty = (Outcome(200, head=CALLED, body=framed(message)) for message in (b"abc", b""))
+    pair = Pair("t", 1, "w", 3, "i", 2.0, Arm.LIVE, CALL, framed(b"x"), one, one)
+    assert reader.is_short(pair)
+    assert reader._usual is not None
+    assert reader._usual.read(pair) is not None
+    assert reader._usual.read(pair._replace(candidate=empty)) is None
+    assert reader.read(pair._replace(candidate=empty)).mismatch == Mismatch.EMPTY
+
+
+CALLED = b"HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ngrpc-status: 0\r\n\r\n"
+CALL = f"POST {METHOD} HTTP/1.1\r\nhost: m\r\ncontent-type: application/grpc\r\n\r\n".encode()
+LETTERS = {"FP32": "f", "FP64": "d", "INT64": "q", "INT32": "i", "UINT8": "B"}
+
+
+def message(datatype: str, shape: list[int], row: list[float], name: str, raw: bool, tail: bytes) -> bytes:
+    """A message with this row, or nearly."""
+    values: list[Any] = row if datatype.startswith("FP") else [round(value * 8) for value in row]
+    if raw:
+        body = raw_answer(name, datatype, shape, struct.pack(f"<{len(row)}{LETTERS[datatype]}", *values))
+    else:
+        body = typed_answer(name, datatype, shape, values)
+    return framed(body + tail)
+
+
+messages_of_calls = st.builds(
+    message,
+    st.sampled_from(tuple(LETTERS)),
+    st.sampled_from(([1, 2], [2], [1], [1, 1], [2, 1], [3], [1, 1, 2], [])),
+    st.sampled_from(([0.25, 0.75], [0.5, 0.5], [1.0, 0.0], [0.5], [0.75], [0.25, 0.5], [0.25, 0.25, 0.5])),
+    st.sampled_from(("y", "y", "z")),
+    st.booleans(),
+    st.sampled_from((b"", b"", b"", b"\x1a\x01x", b"\x32\x00", b"\x2a\x00", b"\xff")),
+)
+
+
+@given(st.sampled_from(KINDS), st.sampled_from(("", "y")), st.lists(st.tuples(messages_of_calls, messages_of_calls)))
+def test_calls_are_read_the_same_either_way(kind: Kind, output: str, found: list[tuple[bytes, bytes]]) -> None:
+    """By one reader: it knows the later ones by the earlier ones."""
+    reader = PairReader(PredictionSpec("v2", kind, output))
+    for ours, theirs in [*found, *found]:
+        live, candidate = Outcome(200, head=CALLED, body=ours), Outcome(200, head=CALLED, body=theirs)
+        pair = Pair("t", 1, "w", 3, "i", 2.0, Arm.LIVE, CALL, b"", live, candidate)
+        reader.is_short(pair)
+        assert repr(reader.read(pair)) == repr(reader._any(pair))
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_an_ordinary_call_goes_the_short_way_from_the_second_on(raw: bool) -> None:
+    reader = PairReader(PredictionSpec("v2", Kind.PROBABILITIES, "y"))
+    for n in range(4):
+        live, candidate = (
+            Outcome(200, head=CALLED, body=message("FP32", [1, 2], [part / 8, 1 - part / 8], "y", raw, b""))
+            for part in (n, n + 1)
+        )
+        pair = Pair("t", 1, "w", 3, "i", 2.0, Arm.LIVE, CALL, b"", live, candidate)
+        assert reader.is_short(pair)
+        assert reader._usual is not None
+        found = reader._usual.read(pair)
+        assert (found is not None) == (n > 0)
+        if found is not None and found.candidate is not None:
+            assert found.candidate.rows == (((n + 1) / 8, 1 - (n + 1) / 8),)
+
+
+def test_messages_that_are_never_known_cost_little() -> None:
+    known = KnownMessages("y")
+    learned = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(KnownMessages, "_learn", lambda _, body: learned.append(body))
+        for _ in range(1000):
+            assert known.row(b"no message") is None
+    assert len(learned) <= 1000 // DEAR + TRIES // DEAR

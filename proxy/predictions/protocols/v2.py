@@ -25,6 +25,7 @@ from proxy.predictions.unreadable import Unreadable, names
 from proxy.predictions.v2_binary import binary_size, decode_tensor, raw_of, split
 from proxy.predictions.v2_grpc import GRPC, METHOD, typed
 from proxy.predictions.v2_grpc import document as document_of
+from proxy.predictions.v2_known import message_row
 
 _AUTO = Kind.AUTO
 
@@ -202,5 +203,6 @@ PROTOCOLS = (
         recognise,
         single,
         grpc=True,
+        message_row=message_row,
     ),
 )
