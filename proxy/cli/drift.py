@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from proxy.cli.admin import AdminClient, NotFoundError
-from proxy.cli.options import admin_options, guarded
+from proxy.cli.options import guarded
+from proxy.cli.reaching import admin_options
 from proxy.cli.table import printable
 from proxy.errors import UnderstudyError
 from proxy.spelling import nearest

@@ -14,8 +14,9 @@ from typing import Any, cast
 import click
 
 from proxy.cli.admin import AdminClient, AdminError
-from proxy.cli.options import FAILED, UnreadableFile, admin_options, guarded
+from proxy.cli.options import FAILED, UnreadableFile, guarded
 from proxy.cli.outcome_file import READ_ERRORS, Numbered, outcome_lines
+from proxy.cli.reaching import admin_options
 from proxy.cli.table import printable
 from proxy.errors import UnderstudyError
 

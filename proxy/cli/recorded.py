@@ -8,7 +8,8 @@ import click
 
 from proxy.cli.admin import AdminClient
 from proxy.cli.arguments import read_config, recording, recording_or_store
-from proxy.cli.options import admin_options, config_option, guarded, rollout_named, rollout_names
+from proxy.cli.options import config_option, guarded
+from proxy.cli.reaching import admin_options, rollout_named, rollout_names
 from proxy.config.postgres_url import StoreUrl
 from proxy.errors import UnderstudyError
 

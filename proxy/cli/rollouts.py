@@ -12,7 +12,8 @@ import click
 from proxy.cli.admin import AdminClient, NotFoundError
 from proxy.cli.drift import drift_alarms
 from proxy.cli.lines import lines, refused_words
-from proxy.cli.options import admin_options, guarded, rollout_named, rollout_names, unknown_rollout
+from proxy.cli.options import guarded
+from proxy.cli.reaching import admin_options, rollout_named, rollout_names, unknown_rollout
 from proxy.cli.table import addresses, follow, overview, replicas
 
 

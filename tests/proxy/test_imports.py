@@ -253,8 +253,8 @@ EVIDENCE_AND_FILES = (
 SERVERS = ("asyncio", "msgspec", "proxy.controller", "proxy.request", "proxy.worker", "sqlite3", "uvloop")
 NOT_LOADED = {
     "proxy.worker.__main__": (*EVIDENCE_AND_FILES, "click", "proxy.controller"),  # `hpack` comes with gRPC
-    "proxy.cli.serve": (*EVIDENCE_AND_FILES, "msgspec", "proxy.controller.controller", "proxy.request", "proxy.worker",
-                        "sqlite3", "uvloop"),
+    "proxy.cli.serve": (*EVIDENCE_AND_FILES, "http.client", "msgspec", "proxy.controller.controller", "proxy.request",
+                        "proxy.worker", "sqlite3", "uvloop"),
     "proxy.cli": (*EVIDENCE_AND_FILES, *SERVERS),
     "proxy.cli.rollouts": (*EVIDENCE_AND_FILES, *SERVERS),
     "proxy.cli.drift": (*EVIDENCE_AND_FILES, *SERVERS),
