@@ -38,8 +38,8 @@ MAX_ROWS, MAX_VALUES, MAX_TEXT = 10, 64, 1000
 """Rows kept of a prediction, values of a row, characters of a text."""
 SMALL = 2048
 """A pair of so many bytes has nothing that is worth cutting."""
-TOGETHER = 4 * MOST
-"""Small pairs that are looked at together."""
+TOGETHER, WAITING = 4 * MOST, 2 * MAX_BYTES
+"""Pairs that are looked at together, and their bytes, estimated from above."""
 OWN, DECODED = 1024, 8
 """Bytes of an entry beside what was sent and answered, and bytes of decoded values per byte of an answer, at most."""
 ROW, CHARACTER, VALUE = 96, 4, 40
@@ -137,14 +137,16 @@ class SamplePairs:
         self._judged: deque[_Entry] = deque()
         self._worst_bytes = self._latest_bytes = self._judged_bytes = 0
         self._number = 0
-        self._new: list[tuple[Pair, Reading]] = []  # small ones that have not been looked at yet
+        self._new: list[tuple[Pair, Reading]] = []  # those that have not been looked at yet
+        self._new_bytes = 0
 
     def add(self, pair: Pair, reading: Reading) -> None:
-        """Take one more pair. Small ones wait until there are `TOGETHER`: most of them are neither among the latest
-        then nor among the worst, and nothing need be made of them."""
-        if _raw(pair) <= SMALL and pair.again is None and not reading.aspects:
+        """Take one more pair. Most wait until there are `TOGETHER`, or `WAITING` bytes of them: by then they are mostly
+        neither among the latest nor among the worst, and nothing need be made of them."""
+        if pair.again is None and not reading.aspects:
             self._new.append((pair, reading))
-            if len(self._new) >= TOGETHER:
+            self._new_bytes += _raw(pair) + DECODED * (len(pair.live.body) + len(pair.candidate.body))
+            if len(self._new) >= TOGETHER or self._new_bytes > WAITING:
                 self._look()
             return
         self._look()
@@ -156,7 +158,7 @@ class SamplePairs:
 
     def _look(self) -> None:
         """Look at those that wait, in their order."""
-        new, self._new = self._new, []
+        new, self._new, self._new_bytes = self._new, [], 0
         before = len(new) - MOST
         for at, (pair, reading) in enumerate(new):
             bad = badness(reading)

@@ -99,7 +99,7 @@ def _events(body: bytes, most: int) -> list[bytes] | None:
             return None
     lines = body.rstrip(b"\n")
     events = lines[len(_START) :].split(_BETWEEN)
-    if lines.count(b"\n") != 2 * (len(events) - 1) or body.count(b"data:") > most:
+    if lines.count(b"\n") != 2 * (len(events) - 1) or (len(body) > most * len(_START) and body.count(b"data:") > most):
         return None
     return events if len(body) - len(lines) <= most else None
 

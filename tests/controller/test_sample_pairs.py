@@ -16,6 +16,7 @@ from proxy.controller.sample_pairs import (
     MOST,
     SMALL,
     TOGETHER,
+    WAITING,
     SamplePairs,
     difference,
 )
@@ -109,6 +110,16 @@ def test_what_is_kept_is_bounded_in_bytes_whatever_is_answered(answer_bytes: int
     shared = deep_size(HEAD)
     assert deep_size([kept._worst, kept._latest]) <= 2 * MAX_BYTES + shared
     assert deep_size(kept._latest[-1].reading) + deep_size(kept._latest[-1].pair) <= kept._latest[-1].size
+
+
+def test_what_waits_to_be_looked_at_is_bounded_in_bytes_and_number() -> None:
+    kept, most, waited = SamplePairs(), 0, 0
+    for number in range(300):
+        add(kept, number, answer(number % 2)._replace(body=b"x" * 3000), body=b"x" * MAX_BODY)
+        most, waited = max(most, kept._new_bytes), max(waited, len(kept._new))
+    assert WAITING // 2 < most <= WAITING
+    assert MOST < waited < TOGETHER, "a look at them is worth it"
+    assert [pair["id"] for pair in kept.shown("latest", 100, ())] == [f"i{number}" for number in range(299, 249, -1)]
 
 
 def vectors(values: list[float]) -> Outcome:

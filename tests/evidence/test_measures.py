@@ -43,6 +43,23 @@ def test_a_ranked_distance_is_what_its_paper_says_however_long(a: list[int], b: 
     assert rank_biased_distance(a, b) == pytest.approx(expected, abs=1e-12)
 
 
+shares = st.lists(st.sampled_from((0.0, 0.125, 0.25, 0.5, 1.0, -0.0)), min_size=2, max_size=4).map(tuple)
+
+
+@given(st.lists(st.tuples(shares, shares), min_size=1, max_size=6))
+def test_rows_of_probabilities_are_measured_together_as_each_by_itself(rows: list[tuple[Any, Any]]) -> None:
+    rows = [(live, (*candidate, *live)[: len(live)]) for live, candidate in rows]
+    readings = [make_reading(n, *row, kind=Kind.PROBABILITIES) for n, row in enumerate(rows)]
+    metric = metric_of(Kind.PROBABILITIES, PredictionSpec())
+    names = frozenset({"differs", "live", "candidate", "shift", "distance", "jump"})
+    found = measure(readings, Kind.PROBABILITIES, metric, np.zeros(len(rows)), None, names)
+    assert found["differs"].tolist() == [float(metric.differs(*row)) for row in rows]
+    assert metric.scalar is not None
+    for arm, name in enumerate(("live", "candidate")):
+        assert found[name].tolist() == [metric.scalar(row[arm]) for row in rows]
+    assert found["distance"].tolist() == found["jump"].tolist() == [metric.distance(*row) for row in rows]
+
+
 def test_a_long_ranking_takes_no_longer_than_a_short_one() -> None:
     """By the square of its length it would be an hour, in which the controller judges nobody."""
     long = tuple(range(1_000_000))

@@ -51,6 +51,15 @@ def confidence(row: Sequence[float]) -> float:
     return float(row.max()) if isinstance(row, np.ndarray) else max(row)
 
 
+def confidences(rows: Floats) -> Floats:
+    """The same of every row, (rows, width) → (rows,).
+
+    >>> confidences(np.array([[0.25, 0.75]])).tolist(), confidences(np.array([[0.2, 0.5, 0.3]])).tolist()
+    ([0.75], [0.5])
+    """
+    return np.asarray(rows[:, 1] if rows.shape[1] == 2 else rows.max(axis=1))
+
+
 def top(row: Sequence[float]) -> int:
     """Index of the largest, the first if several.
 

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from proxy.evidence.input.distances import (
     LARGE,
     confidence,
+    confidences,
     cosine_distance,
     mean_distance,
     rank_biased_distance,
@@ -135,6 +136,7 @@ class Compared:
     drawn: tuple[list[Any], list[Any]]
     scalars: Floats
     single: bool  # every pair has one row only
+    tables: tuple[Floats, Floats] | None  # the drawn rows as arrays (n, width), if they are few numbers each
     kind: Kind
     metric: Metric
     reference: Reference | None
@@ -164,9 +166,10 @@ def compared(
     if not places:
         return None
     who = np.array(places)
-    if kind in _WIDE:
-        live, candidate = list(map(_arrays, live)), list(map(_arrays, candidate))
     single = max(map(len, live)) == 1
+    tables = _tables(live, candidate) if single and kind is Kind.PROBABILITIES else None
+    if kind in _WIDE and tables is None:
+        live, candidate = list(map(_arrays, live)), list(map(_arrays, candidate))
     if single:
         at = [0] * len(who)
         drawn = [row for (row,) in live], [row for (row,) in candidate]
@@ -174,14 +177,25 @@ def compared(
         at = [int(u * len(rows)) for u, rows in zip(draw[who].tolist(), live, strict=True)]
         drawn = _pick(live, at), _pick(candidate, at)
     scalar = metric.scalar
-    if scalar is None:
+    if tables is not None:
+        scalars = np.stack([confidences(table) for table in tables])
+    elif scalar is None:
         scalars = np.full((2, len(who)), np.nan)
     else:
         scalars = np.array(drawn if scalar is float else [list(map(scalar, arm)) for arm in drawn], dtype=np.float64)
-    return Compared(readings, who, live, candidate, at, drawn, scalars, single, kind, metric, reference, key)
+    return Compared(readings, who, live, candidate, at, drawn, scalars, single, tables, kind, metric, reference, key)
 
 
 _WIDE = frozenset((Kind.PROBABILITIES, Kind.VECTOR))
+
+
+def _tables(live: Rows, candidate: Rows) -> tuple[Floats, Floats] | None:
+    """The only rows of both arms, as one array each (n, width); `None` where they are of different widths or wide."""
+    ours, theirs = ([row for (row,) in arm] for arm in (live, candidate))
+    widths = {*map(len, ours), *map(len, theirs)}
+    if len(widths) > 1 or max(widths) >= LARGE:
+        return None
+    return np.array(ours, dtype=np.float64), np.array(theirs, dtype=np.float64)
 
 
 def _arrays(rows: Sequence[Any]) -> Any:
@@ -238,6 +252,9 @@ def live_scalars(readings: Sequence[Reading], kind: Kind, metric: Metric, draw: 
 
 def _differs(pairs: Compared) -> Any:
     metric, (live, candidate) = pairs.metric, pairs.drawn
+    if pairs.tables is not None:
+        ours, theirs = (table.argmax(axis=1) for table in pairs.tables)
+        return ours != theirs
     if metric.middle is not None:
         sides = pairs.scalars > metric.middle
         return sides[0] != sides[1]
