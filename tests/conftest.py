@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -22,12 +23,23 @@ from _pytest.doctest import DoctestModule
 from hypothesis import settings
 
 from proxy.request import machine
+from tests.postgres import mortal_postgres, postgres, postgres_cluster, postgres_server
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None, print_blob=True)
 settings.register_profile("search", derandomize=False, deadline=None, print_blob=True)
 settings.load_profile("repeatable")
 
+__all__ = ["mortal_postgres", "postgres", "postgres_cluster", "postgres_server"]
+"""Fixtures of all tests: a server that several folders had would be made once for each."""
+
 TESTS = Path(__file__).parent
+LONGEST = {
+    "tests/calibration/test_calibration.py",
+    "tests/e2e/test_costs.py",
+    "tests/worker/test_cancellation.py",
+    "tests/worker/test_timeouts.py",
+}
+"""Each takes half a minute or more of computing or of waiting."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -52,6 +64,19 @@ def compile_ahead(path: Path, config: pytest.Config) -> None:
         _write_pyc(config.stash[assertstate_key], code, source, compiled)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The order in which several processes take files: the longest first, and the small ones at the end, so that all
+    end together. In between a file's place is drawn from its name: those of one folder wait alike, or compute alike,
+    and four that wait leave the cores idle."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: place_of(item.nodeid.partition("::")[0]))
+
+
+def place_of(file: str) -> tuple[bool, bool, int]:
+    """What to sort a file by, given as node ids begin."""
+    return file not in LONGEST, not file.startswith("tests/"), crc32(file.encode())
+
+
 def pytest_collection_finish() -> None:
     """What is there now stays until the end: no rubbish is looked for in it."""
     gc.freeze()
@@ -60,10 +85,15 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collect_file(file_path: Path) -> Iterator[None]:
-    """No doctests are looked for in test files."""
+    """No doctests are looked for in test files, and none where there are none: each process of a run would import what
+    is never run there (scikit-learn and a model that is trained, with it)."""
     found: list[pytest.Collector] = yield
-    doctests = not file_path.name.startswith("test_")
-    return [one for one in found if doctests or not isinstance(one, DoctestModule)]
+    return [one for one in found if not isinstance(one, DoctestModule) or has_examples(file_path)]
+
+
+def has_examples(path: Path) -> bool:
+    """Whether a file may have doctests of its own."""
+    return not path.name.startswith("test_") and b">>> " in path.read_bytes()
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
+from scipy.special import ndtri
 
 from proxy.evidence.families.mean import Mean
 from proxy.evidence.families.projections import Projections
@@ -84,8 +85,8 @@ def most(rate: float, n: int) -> float:
 
 def share_of(count: int, n: int) -> str:
     """A share with its 95 % interval (Clopper and Pearson)."""
-    low = stats.beta.ppf(0.025, count, n - count + 1) if count else 0.0
-    high = stats.beta.ppf(0.975, count + 1, n - count) if count < n else 1.0
+    low = scipy.stats.beta.ppf(0.025, count, n - count + 1) if count else 0.0
+    high = scipy.stats.beta.ppf(0.975, count + 1, n - count) if count < n else 1.0
     return f"{count / n:.2%} ({low:.2%} – {high:.2%})"
 
 
@@ -141,7 +142,7 @@ def limits() -> Iterator[Case]:
         hedged = truths.hedged(at, 1.2)
         yield at_limit(f"p99_latency: 1.2x, hedged at live's p{100 * at:.0f}", P99, 1.2, hedged, runs=400)
         yield at_limit(f"median_latency: 1.2x, hedged at live's p{100 * at:.0f}", MEDIAN, 1.2, hedged, runs=400)
-    limit = float(np.exp(-4.0 + stats.norm.ppf(0.99) * np.hypot(0.5, 0.3)))
+    limit = float(np.exp(-4.0 + ndtri(0.99) * np.hypot(0.5, 0.3)))
     yield at_limit("p99_latency, absolute", Slower.at("whole", limit, 0.01, relative=False), limit, truths.times())
     yield at_limit("max_extra_errors: 0.2%", ERRORS, 0.002, truths.errors(0.002))
     yield at_limit("max_response_mismatch: 1%", MISMATCH, 0.01, truths.mismatches(0.01))
@@ -209,7 +210,7 @@ def delays() -> Iterator[Case]:
     yield delay("no shift, sd 0.2", name, NUMBER, 0.1, truths.shifted(0.0, 0.2, reach=8.0), pass_=450, slack=1.0)
     name = "max_ks: 0.05"
     for ks, pairs in ((0.08, 2100), (0.2, 200)):
-        delta = float(2 * stats.norm.ppf((1 + ks) / 2))
+        delta = float(2 * ndtri((1 + ks) / 2))
         yield delay(f"KS {ks:g}, ρ 0.9, after warm-up", name, KS_N, 0.05, truths.normals(delta, 0.9), fail=pairs)
     name = "max_psi: 0.2"
     yield delay("PSI 0, ρ 0", name, PSI, 0.2, truths.psi_of(0.0), pass_=500)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
-from scipy.signal import lfilter
+import scipy
 
 from proxy.drift import DriftField
 from proxy.drift.plan import DAY
@@ -42,7 +42,7 @@ def wandering(times: Floats, rng: Rng, hours: float) -> Floats:
     """Noise of variance 1 that is the same for about so many hours (Ornstein and Uhlenbeck)."""
     keeps = np.exp(-300.0 / (3600.0 * hours))
     steps = rng.normal(size=int(times[-1] // 300.0) + 2) * np.sqrt(1 - keeps**2)
-    found: Floats = np.interp(times, 300.0 * np.arange(len(steps)), lfilter([1.0], [1.0, -keeps], steps))
+    found: Floats = np.interp(times, 300.0 * np.arange(len(steps)), scipy.signal.lfilter([1.0], [1.0, -keeps], steps))
     return found
 
 

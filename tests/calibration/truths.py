@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtr, ndtri
 
 from proxy.evidence.input.batch import Batch, columns
 from proxy.evidence.input.clusters import Clusters
@@ -53,7 +53,7 @@ def quantiles(ppf: Callable[[np.ndarray], np.ndarray]) -> Reference:
 
 
 UNIFORM = quantiles(lambda q: np.asarray(q))
-NORMAL = quantiles(stats.norm.ppf)
+NORMAL = quantiles(ndtri)
 
 
 def events(measure: str, p: float) -> Truth:
@@ -95,7 +95,7 @@ def scores(shift: float = 0.0, rho: float = 0.9, scrambled: float = 0.0) -> Trut
 
     def make(rng: Rng, n: int) -> Batch:
         a, b = correlated(rng, n, rho)
-        live, candidate = stats.norm.cdf(a), np.clip(stats.norm.cdf(b) + shift, 0.0, 1.0)
+        live, candidate = ndtr(a), np.clip(ndtr(b) + shift, 0.0, 1.0)
         anew = rng.random(n) < scrambled
         candidate[anew] = rng.random(int(anew.sum()))
         return score_batch(rng, live, candidate)
@@ -206,7 +206,7 @@ def times(factor: float = 1.0, tail: float = 0.0, tail_factor: float = 5.0) -> T
 def hedged(at: float, factor: float = 1.0, rho: float = 0.9, share: float = 0.5) -> Truth:
     """Lognormal times of σ 0.5 with this (normal) correlation, the candidate's times a factor. The candidate serves a
     share of the requests, and live is hedged there beyond this quantile of its own time: as readings say it."""
-    late = float(np.exp(-4.0 + 0.5 * stats.norm.ppf(at)))
+    late = float(np.exp(-4.0 + 0.5 * ndtri(at)))
 
     def make(rng: Rng, n: int) -> Batch:
         live, candidate = (np.exp(-4.0 + 0.5 * normal) for normal in correlated(rng, n, rho))
@@ -294,7 +294,7 @@ def everything(shift: float = 0.0, cycle: float = 0.0) -> Truth:
     def make(rng: Rng, n: int) -> Batch:
         a, b = correlated(rng, n, 0.95)
         wave = cycle * np.sin(np.arange(n) * (2 * np.pi / 5000))
-        live, candidate = stats.norm.cdf(a + wave), np.clip(stats.norm.cdf(b + wave) + shift, 0.0, 1.0)
+        live, candidate = ndtr(a + wave), np.clip(ndtr(b + wave) + shift, 0.0, 1.0)
         same = rng.random(n) < 0.95  # most decisions near the middle are the same too: 1 % differ
         candidate = np.where(same & ((live > 0.5) != (candidate > 0.5)), live, candidate)
         time = times()(rng, n)

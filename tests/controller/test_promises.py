@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import stats
+import scipy
 
 from proxy.model import Arm
 from tests.controller.rollouts_at_once import Decided, Said, Traffic, decided
@@ -43,7 +43,7 @@ def times(at: float, factor: float, workers: int = 1) -> Stream:
         ours = rng.standard_normal(N)
         theirs = 0.9 * ours + np.sqrt(1 - 0.81) * rng.standard_normal(N)
         live, candidate = np.exp(-4.0 + 0.5 * ours), np.exp(-4.0 + 0.5 * theirs) * factor
-        serves, slow = rng.random(N) < 0.5, candidate > np.exp(-4.0 + 0.5 * stats.norm.ppf(at))
+        serves, slow = rng.random(N) < 0.5, candidate > np.exp(-4.0 + 0.5 * scipy.special.ndtri(at))
         return [
             Said(1, 1, i, live[i], candidate[i], served=Arm.CANDIDATE if serves[i] else Arm.LIVE,
                  hedged=bool(serves[i] and slow[i]), worker=i % workers, late=20 * (i % workers))
@@ -159,7 +159,7 @@ PERFECT = {
 
 def most(rate: float, runs: int) -> int:
     """More of the runs than this come with a chance of one in a hundred at most where the rate is exactly this."""
-    return int(stats.binom.ppf(0.99, runs, rate))
+    return int(scipy.stats.binom.ppf(0.99, runs, rate))
 
 
 async def many(folder: Path, traffic: Traffic, runs: int) -> Decided:

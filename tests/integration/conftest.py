@@ -1,9 +1,5 @@
 """Scripts that run in the environments of the servers cannot be imported in ours, so no doctests are sought in them."""
 
-from tests.postgres import postgres, postgres_cluster, postgres_server
-
-__all__ = ["postgres", "postgres_cluster", "postgres_server"]
-
 collect_ignore = [
     "language_client.py",
     "llama_client.py",

@@ -17,9 +17,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from sklearn.datasets import load_digits
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
 
 from tests.e2e.harness import Understudy, running
 from tests.integration.chat_server import words
@@ -45,6 +42,10 @@ class Digits(NamedTuple):
 @pytest.fixture(scope="module")
 def digits() -> Digits:
     """The models of `kserve_model.py` and `mlflow_model.py`, trained here once more."""
+    from sklearn.datasets import load_digits  # here: every process of every run collects this file
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+
     pixels, labels = load_digits(return_X_y=True)
     half, few = len(pixels) // 2, 60
     unseen = pixels[half : half + few] / 16

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from proxy import forerunner
 from proxy.forerunner import Adopted, Forerunner, read_first
 from proxy.pairs import link
 from proxy.pairs.channel import Channel
@@ -146,9 +145,3 @@ async def test_a_controller_after_the_first_is_a_new_process(path: Path) -> None
         controller.kill()
         await controller.ready.wait()
         assert controller.pid not in (reader, None)
-
-
-def test_an_answer_that_does_not_come_is_not_waited_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.reloading.READING", 0.01)
-    with pytest.raises(forerunner.UnderstudyError, match=r"not read within 0\.01 s"):
-        read_first(path)

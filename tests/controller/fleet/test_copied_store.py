@@ -14,9 +14,7 @@ from proxy.controller.store.postgres.copying import PostgresCopied
 from proxy.controller.store.postgres.session import Session
 from proxy.pairs.replicas import ReplicaHello
 from tests.controller.fleet.test_member import DEADLINE, Part, eventually
-from tests.postgres import Postgres, postgres, postgres_cluster, postgres_server
-
-__all__ = ["postgres", "postgres_cluster", "postgres_server"]
+from tests.postgres import Postgres
 
 
 @asynccontextmanager

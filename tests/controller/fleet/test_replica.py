@@ -13,9 +13,7 @@ from proxy.controller.supervisor_link import SupervisorLink
 from proxy.errors import StoreError
 from proxy.pairs.channel import Channel
 from tests.ports import free_port
-from tests.postgres import Postgres, postgres, postgres_cluster, postgres_server
-
-__all__ = ["postgres", "postgres_cluster", "postgres_server"]
+from tests.postgres import Postgres
 
 CONFIG = """
 upstreams: {{l: {{url: 'http://127.0.0.1:1'}}}}

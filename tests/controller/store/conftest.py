@@ -9,9 +9,6 @@ import pytest
 
 from proxy.controller.store.interface import RolloutStore
 from tests.controller.store.stores import FileKind, Kind, PostgresKind
-from tests.postgres import mortal_postgres, postgres, postgres_cluster, postgres_server
-
-__all__ = ["kind", "mortal_postgres", "postgres", "postgres_cluster", "postgres_server", "store"]
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -8,9 +8,7 @@ import pytest
 
 from proxy.controller.store.postgres.schema import bring_up_to_date
 from proxy.controller.store.postgres.session import Session
-from tests.postgres import Postgres, mortal_postgres, postgres, postgres_cluster, postgres_server
-
-__all__ = ["Sessions", "mortal_postgres", "postgres", "postgres_cluster", "postgres_server", "sessions"]
+from tests.postgres import Postgres
 
 Sessions = Callable[[Postgres], Awaitable[Session]]
 """Makes sessions, and ends them with the test."""
