@@ -61,7 +61,7 @@ log = logging.getLogger("understudy.controller")
 
 TICK = 0.25
 """Seconds between two rounds: readings that wait are added, and who is due is looked at whether or not pairs come."""
-SNAPSHOT = 2.0
+SNAPSHOT = 1.0
 """Seconds between snapshots of changed evidence, or longer where the store says so."""
 SNAPSHOT_COST = 0.02
 """Seconds of the event loop that one snapshot takes; rollouts that have not had their turn by then are in the next."""

@@ -9,7 +9,7 @@ Invariants
 - `rollout` is the state in force, `lane` what workers have been told, `saved` what the store holds, `rising` the state
   that is in force once it is saved. For a decrease the lane leads, for an increase the store does; they meet when a
   decision has been carried out.
-- Looks cost at most `LOOK_SHARE` of a core: expensive looks are done less often, but still about every two seconds.
+- Looks cost at most `LOOK_SHARE` of a core: expensive looks are done less often, but still about once a second.
   Whether the budget has crossed costs far less to know, and is asked between looks within a share of its own.
 """
 
@@ -49,13 +49,13 @@ from proxy.rollout.sparing import enough_pairs
 
 log = logging.getLogger("understudy.trials")
 
-LOOK_SHARE, ASKING = 0.005, 2.0
-"""Share of one core that looks at one rollout may take, and how often that share asking whether one is due may."""
+LOOK_SHARE = 0.01
+"""Share of one core that looks at one rollout may take, and again that asking whether one is due may."""
 
 SLOWER = 0.9
 """Part of the rate at the last look at which forecasts are made anew though no pair has come."""
 
-LOOK_LATEST = 2.0
+LOOK_LATEST = 1.0
 """Seconds after which a look is due: with nine guards it costs 10 ms, the price of several hundred pairs."""
 
 ASK_LATEST = 0.2
@@ -299,7 +299,7 @@ class RolloutRun(KnownLater):
         """Whether the budget has crossed, so that a look is due at once; asked as often as `LOOK_SHARE` allows, and
         after `ASK_LATEST` at any rate."""
         began = time.perf_counter()
-        if self.rollout.over or began - self._asked_at < min(self._ask_cost / (ASKING * LOOK_SHARE), ASK_LATEST):
+        if self.rollout.over or began - self._asked_at < min(self._ask_cost / LOOK_SHARE, ASK_LATEST):
             return False
         crossed = self.evidence.crossed()
         self._asked_at = time.perf_counter()
