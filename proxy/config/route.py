@@ -67,8 +67,9 @@ with warnings.catch_warnings():
         json: dict[PointerText, bool | int | float | str] = Field(default_factory=dict)  # type: ignore[assignment]
         """Fields of the request's JSON with their exact values, by JSON pointer (`{/model: llama}`); gRPC: texts of a
         ModelInferRequest. The body is waited for, up to the largest `mirror.max_body` of the routes in question (1MiB
-        where none has a rollout); a body that is longer, compressed or not JSON does not match. Routes are tried in the
-        order of the file, up to the first without `json`, [which gets the rest](placements.md#by-model)."""
+        where none has a rollout); a body that is longer, compressed or not JSON, as far as it must be read, does not
+        match. Routes are tried in the order of the file, up to the first without `json`, [which gets the
+        rest](placements.md#by-model)."""
         default: Flag = False
         """With `json`: this route also gets the requests that fit its path, methods and headers but no route's
         `json`."""

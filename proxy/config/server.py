@@ -192,8 +192,9 @@ class UpstreamConfig(Section):
     """What the head of every request to it may carry."""
     set_json: dict[PointerText, Any] = Field(default_factory=dict)
     """Fields of the request's JSON set for it, by JSON pointer (`{/model: x}`). gRPC: `/model_name`, `/model_version`
-    and `/id` of messages that name a model. If that is impossible (compressed, not JSON, longer than
-    `mirror.max_body`), a candidate does not get the request, and live gets it unchanged."""
+    and `/id` of messages that name a model. If that is impossible (compressed, not JSON as far as it [must be
+    read](placements.md#by-model), longer than `mirror.max_body`), a candidate does not get the request, and live gets
+    it unchanged."""
     timeout: Duration = 30.0
     """How long it may be silent: from the last byte of the request to the answer's head, then between two pieces of the
     answer. This applies to answers for a client, held answers and copies."""

@@ -1,11 +1,13 @@
-"""A JSON body, read once: the fields that a configuration names, found in one pass that makes no values of the rest.
+"""A JSON body, read once: the fields that a configuration names, and as little of the rest as they need.
 
-Most of a body is data that nobody here looks at. msgspec checks its grammar while it skips it, which takes a quarter of
-the time that orjson needs to make values of it, and gives what was asked for as the bytes that were written. Of a name
-that stands twice in an object the last one counts, as in every parser in use, and escapes in names are read.
+Most of a body is data that nobody here looks at, and is not read where the fields can be told without it (`skimming`).
+Otherwise msgspec checks the grammar of all of it while it skips it, which takes a quarter of the time that orjson needs
+to make values of it, and gives what was asked for as the bytes that were written. Of a name that stands twice in an
+object the last one counts, as in every parser in use, and escapes in names are read.
 
-JSON is what RFC 8259 says, in UTF-8 and nested at most 1,024 deep. A number is not converted unless it is asked for, so
-one that is too large for a float does no harm.
+JSON is what RFC 8259 says, in UTF-8 and nested at most 1,024 deep. Both ways say the same of it. Of what is no JSON the
+first may find fields, and the second finds none: all that is asked of one body is told by one of them. A number is not
+converted unless it is asked for, so one that is too large for a float does no harm.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import Any, Final
 import msgspec
 import orjson
 
+from proxy.fields.skimming import NOTHING, FieldSkimmer, SkimmedFields
 from proxy.http.chunks import joined_chunks
 from proxy.http.headers import CHUNKED, original
 from proxy.http.request_head import CODED, JSON_SIZE, TENSORS, Request
@@ -32,13 +35,17 @@ _Wanted = tuple[Pointer, int, tuple[str | int, ...]]
 
 
 class JsonReader:
-    """Reads bodies for these pointers. Other pointers can be asked too, at the cost of a parser."""
+    """Reads bodies for these pointers. Other pointers can be asked too, at the cost of a parser. `whole`: all of a
+    body is read in any case."""
 
-    def __init__(self, pointers: Iterable[Pointer] = ()) -> None:
+    def __init__(self, pointers: Iterable[Pointer] = (), whole: bool = False) -> None:
         self._places: dict[Pointer, tuple[tuple[str | int, ...], Pointer]] = {}
         self._top: dict[str, str] = {}
-        kind = self._kind([(pointer, 0, ()) for pointer in dict.fromkeys(pointers)])
+        once = tuple(dict.fromkeys(pointers))
+        kind = self._kind([(pointer, 0, ()) for pointer in once])
         self._decode = msgspec.json.Decoder(kind).decode
+        skimmer = FieldSkimmer(once)
+        self._skimmer: FieldSkimmer | None = skimmer if skimmer.usable and not whole else None
 
     def _kind(self, wanted: list[_Wanted]) -> Any:
         """The type of a value of which these parts are wanted: itself, a list, or an object with those members."""
@@ -64,12 +71,24 @@ class JsonReader:
         return msgspec.Raw
 
     def read(self, text: bytes, tail: bytes = b"") -> JsonDocument | None:
-        """The document in a body without transfer framing, `tail` behind it; `None` when it is no JSON.
+        """The document in a body without transfer framing, `tail` behind it; `None` when it is no JSON, as far as it is
+        read.
 
         >>> found = JsonReader([("model",)]).read(b'{"data": [1E5], "model": "x"}')
         >>> found.value(("model",)), found.value(("data", "0")), JsonReader().read(b'{"model": 1') is None
         ('x', 100000.0, True)
         """
+        if self._skimmer is not None:
+            fields = self._skimmer.skim(text, False)
+            if fields is not None:
+                return JsonDocument(None, None, text, tail, fields)
+        document = self._whole(text, tail)
+        if document is None and self._skimmer is not None:  # of what is no JSON the same is said when it comes again
+            fields = self._skimmer.skim(text)
+            return JsonDocument(None, None, text, tail, fields) if fields is not None else None
+        return document
+
+    def _whole(self, text: bytes, tail: bytes) -> JsonDocument | None:
         if not text.isascii():
             try:
                 text.decode()
@@ -120,13 +139,24 @@ class JsonReader:
 class JsonDocument:
     """One body that was read: `text` is the JSON, `tail` the binary tensors behind it."""
 
-    __slots__ = ("_reader", "_top", "tail", "text")
+    __slots__ = ("_reader", "_top", "fields", "tail", "text")
 
-    def __init__(self, reader: JsonReader | None, top: Any, text: bytes, tail: bytes) -> None:
+    def __init__(
+        self, reader: JsonReader | None, top: Any, text: bytes, tail: bytes, fields: SkimmedFields | None = None
+    ) -> None:
         self._reader, self._top, self.text, self.tail = reader, top, text, tail
+        self.fields = fields
+        """What was found without reading all of it; `None` where all was read, and is JSON."""
 
     def value(self, pointer: Pointer) -> Any:
         """What stands at a pointer; raises `LookupError` when nothing does, or a number beyond all floats."""
+        if self.fields is not None:
+            written = self.fields.written(pointer)
+            if written is NOTHING:
+                raise LookupError(pointer)
+            if written is not None:
+                return _loaded(bytes(written))
+            self.fields, self._top = None, _loaded(self.text)
         found = self._reader.raw(self._top, pointer) if self._reader is not None else (b"", pointer)
         if found is None:  # not looked for
             self._reader, self._top, found = None, _loaded(self.text), (b"", pointer)
@@ -144,7 +174,10 @@ class JsonDocument:
         (True, False, False)
         """
         try:
-            if self._reader is not None and self._reader.stands(self._top, pointer, written):
+            if self.fields is not None:
+                if self.fields.values.get(pointer) == written:
+                    return True
+            elif self._reader is not None and self._reader.stands(self._top, pointer, written):
                 return True
             there = self.value(pointer)
         except LookupError:
@@ -153,6 +186,8 @@ class JsonDocument:
 
     def has_member(self, name: str) -> int:
         """Whether it is an object with this member: `PRESENT`, `ABSENT`, or `UNKNOWN` where that was not looked for."""
+        if self.fields is not None:
+            return PRESENT if name in self.fields.places else ABSENT if name in self.fields.names else UNKNOWN
         return self._reader.has_member(self._top, name) if self._reader is not None else UNKNOWN
 
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 import orjson
 
 from proxy.fields.document import ABSENT, PRESENT, UNKNOWN, JsonDocument, JsonReader, json_size
+from proxy.fields.skimming import SkimmedFields
 from proxy.http.headers import original, without
 from proxy.http.request_head import JSON_SIZE, OF_BODY
 from proxy.json_pointer import NOWHERE, Pointer, index, parse_pointer
@@ -34,6 +35,8 @@ _SIMPLE = re.compile(r"[A-Za-z0-9_.-]+")
 _ESCAPED = re.compile(rb"\\u00[2-7]")
 """One of their letters, or another visible character, as an escape."""
 _READER = JsonReader()
+_READERS: Final[dict[Rules, JsonReader]] = {}
+MAX_READERS: Final = 16
 _OPEN: Final = b"[{"
 _QUOTE: Final = ord('"')
 _OBJECT: Final = ord("{")
@@ -85,11 +88,22 @@ def rewritten(head: bytes, body: bytes, asked: Rules) -> tuple[bytes, bytes] | N
         return None
     stated = original(head, low, JSON_SIZE)
     size = json_size(stated, body)
-    document = _READER.read(body[:size], body[size:]) if size >= 0 else None
+    document = _reader_for(asked).read(body[:size], body[size:]) if size >= 0 else None
     changed = set_values(document, asked) if document is not None else None
     if document is None or changed is None:
         return None
     return without(head, OF_BODY) + lengths(changed, document.tail, bool(stated)), changed + document.tail
+
+
+def _reader_for(asked: Rules) -> JsonReader:
+    """One that reads bodies for these rules as a worker does."""
+    reader = _READERS.get(asked)
+    if reader is None:
+        if len(_READERS) >= MAX_READERS:
+            _READERS.clear()
+        whole = not stands_alone(asked)
+        _READERS[asked] = reader = JsonReader([tokens[:1] for tokens, _ in asked], whole)
+    return reader
 
 
 def lengths(text: bytes, tail: bytes, tensors: bool) -> bytes:
@@ -116,6 +130,10 @@ def set_values(document: JsonDocument, asked: Rules) -> bytes | None:
     >>> set_values(JsonReader().read(b'{ "a": [1E5, {}], "model" : null }'), rules({"/model": "x", "/a/1/n": 2}))
     b'{ "a": [1E5, {"n":2}], "model" : "x" }'
     """
+    if document.fields is not None:
+        made = _put(document.text, asked, document.fields)
+        whole = _READER.read(document.text) if made is None else None  # set since it was read, by a reload
+        return made if whole is None else set_values(whole, asked)
     if len(asked) == 1:
         tokens, value = asked[0]
         return _set(document.text, tokens, value, document.has_member(tokens[0]))
@@ -127,6 +145,36 @@ def set_values(document: JsonDocument, asked: Rules) -> bytes | None:
             changed = _set(changed, tokens, value, known)
             touched.append(tokens[0])
     return changed
+
+
+def stands_alone(asked: Rules) -> bool:
+    """Whether each rule sets a member of the outermost object that no other does, so that nothing else need be known of
+    a body.
+
+    >>> [stands_alone(rules(asked)) for asked in ({"/a": 1, "/b": 2}, {"/a/b": 1}, {"/a": {}, "/a/b": 1})]
+    [True, False, False]
+    """
+    return all(len(tokens) == 1 for tokens, _ in asked) and len({tokens for tokens, _ in asked}) == len(asked)
+
+
+def _put(text: bytes, asked: Rules, fields: SkimmedFields) -> bytes | None:
+    """The same where nothing but the places of some members is known; `None` where these are others."""
+    known: list[tuple[int, int, bytes]] | None = None
+    for tokens, value in asked:
+        name = tokens[0]
+        place = fields.places.get(name)
+        if len(tokens) > 1 or (place is None and name not in fields.names):
+            return None
+        if place is None:
+            text = _added(text, name, value)  # behind all that is known
+        elif known is None:
+            known = [(place[0], place[1], value)]
+        else:
+            known.append((place[0], place[1], value))
+    if known is not None:
+        for start, end, value in sorted(known, reverse=True):
+            text = b"%b%b%b" % (text[:start], value, text[end:])
+    return text
 
 
 def _set(text: bytes, tokens: Pointer, value: bytes, known: int) -> bytes | None:

@@ -110,6 +110,21 @@ class Placement:
         end = opening.find(_END, size) + 2
         return b"".join((start, searched.sub(b"", opening[size:end]), opening[end:], behind))
 
+    def begin(self, plain: bytes, lines: bytes, behind: bytes) -> bytes:
+        """The same for a request whose head is `plain`, which many have, and lines that every request gets.
+
+        >>> here = Placement(b"", b"/x", None, ["k"], {})
+        >>> here.begin(b"GET /m HTTP/1.1\\r\\nK: 1\\r\\n", b"content-length: 2\\r\\n\\r\\n", b"{}")
+        b'GET /x/m HTTP/1.1\\r\\ncontent-length: 2\\r\\n\\r\\n{}'
+        """
+        if self._ours:
+            return self.apply(plain + lines, plain, False, False, behind)
+        known = self._known.get(plain)
+        start, missed = known if known is not None else self._remembered(plain)
+        if missed and self._path is not None:
+            self._path.misses()
+        return b"%b\r\n%b%b" % (start, lines, behind)
+
     def _remembered(self, plain: bytes) -> tuple[bytes, bool]:
         """The same for the beginning of a head that many have."""
         found = self._placed(plain[:-2])

@@ -47,6 +47,8 @@ class CompiledRoute:
             wanted.update(pool.pointers)
         self.wanted: frozenset[Pointer] = frozenset(wanted)
         """Fields of a body that are looked for, if this may be its route."""
+        self.reads_whole = any(pool.reads_whole for pool in self._pools)
+        """More must be known of it than where they stand."""
         dropped = [one.settings.drop for one in trials]
         if route.dual_write is not None:
             dropped.append(route.dual_write.drop)
@@ -170,14 +172,16 @@ def _rule(item: RouteSpec) -> MatchRule:
 class BodyReader:
     """One reader looks for the fields of all routes, for which of them a body belongs to may be known by it only."""
 
-    def __init__(self, wanted: frozenset[Pointer] = frozenset()) -> None:
-        self.wanted = wanted
-        self.reader = JsonReader(sorted(wanted))
+    def __init__(self, wanted: frozenset[Pointer] = frozenset(), whole: bool = False) -> None:
+        self.wanted, self.whole = wanted, whole
+        self.reader = JsonReader(sorted(wanted), whole)
 
     def for_these(self, routes: Iterable[CompiledRoute]) -> BodyReader:
         """The one for these routes: this, where it looks for the same."""
-        wanted = frozenset().union(*[one.wanted for one in routes])
-        return self if wanted == self.wanted else BodyReader(wanted)
+        all_of_them = list(routes)
+        wanted = frozenset().union(*[one.wanted for one in all_of_them])
+        whole = any(one.reads_whole for one in all_of_them)
+        return self if (wanted, whole) == (self.wanted, self.whole) else BodyReader(wanted, whole)
 
 
 def put_together(

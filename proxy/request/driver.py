@@ -16,7 +16,8 @@ from mypy_extensions import mypyc_attr
 from proxy.model.reasons import Reason
 from proxy.request import arms, dual_write, gathering, leaving, machine, memory, mirroring, rewriting, samples
 from proxy.request.clock import monotonic
-from proxy.request.exchange import EXPECT, Captured, Exchange
+from proxy.request.exchange import Captured, Exchange
+from proxy.request.forwarded_head import EXPECT
 from proxy.request.mirroring import Copy
 from proxy.request.served import Served
 
@@ -93,13 +94,19 @@ class RequestDriver(Exchange):
 
     def _give_request(self, leg: Captured, piece: bytes) -> None:
         """Give the first leg what is here of the request, changed where its upstream wants that."""
-        request, rewritten = self.request, self.rewritten
+        rewritten = self.rewritten
         if rewritten is None:
-            leg.is_of(request.plain, self.document, False)
-            leg.gets(self.head_for_leg(self.base), piece)
+            leg.is_of(self.plain, self.document, False)
+            if self.plain and self.adds_no_lines():
+                leg.gets_behind(b"%b%b\r\n\r\n" % (self.client.lines, self.id), piece)
+            else:
+                leg.gets(self.head_for_leg(self.base), piece)
         else:
-            leg.is_of(request.bare(), self.document, False)
-            leg.gets(self.head_for_leg(rewritten[0]), rewritten[1], True)
+            leg.is_of(self.request.bare(), self.document, False)
+            if self.described:
+                leg.gets_behind(b"%b%b\r\n%b\r\n" % (self.client.lines, self.id, self.described), rewritten[1])
+            else:
+                leg.gets(self.head_for_leg(rewritten[0]), rewritten[1])
 
     def _ask_with_json(self, leg: Captured, event: int) -> None:
         """The JSON of the body says which endpoint is asked; after that it is kept for copies only."""

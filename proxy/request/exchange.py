@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import mypyc_attr
 
-from proxy.http import answer_head, forwarding, headers, request_head
+from proxy.http import answer_head, headers, request_head
 from proxy.http.chunks import ChunkError, joined_chunks
 from proxy.http.statuses import NOT_MODIFIED, are_alike, is_failure, status_class
 from proxy.model.reasons import CODES, Reason
 from proxy.pairs.link import pack_outcome
 from proxy.request import machine
 from proxy.request.clock import monotonic
-from proxy.request.legs import Leg, Written
+from proxy.request.forwarded_head import ForwardedHead
+from proxy.request.legs import Leg
 
 if TYPE_CHECKING:
     from proxy.fields.document import JsonDocument
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 _NONE: Final = Reason.NONE
 _NAN: Final = float("nan")
-EXPECT: Final = frozenset({b"expect"})
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -174,12 +174,8 @@ class Sample:
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-class Exchange(Written):
-    """One request of one client, from its head to its pair. Times are monotonic seconds.
-
-    `id` is our own, and no other request's: by it arms and samples are drawn. `request_id` is the one that the models
-    and the client see, the client's if it gave one.
-    """
+class Exchange(ForwardedHead):
+    """One request of one client, from its head to its pair. Times are monotonic seconds."""
 
     trial: Trial | None = None
     """The trial whose candidate serves this request; `None` when live does."""
@@ -223,20 +219,14 @@ class Exchange(Written):
     document: JsonDocument | None = None
     json_read = False  # the JSON of the body, once somebody has asked for it
     rewritten: tuple[bytes, bytes] | None = None
-    """Head and body as the candidate that serves gets them, where its owner wants them changed."""
+    """Head and body as the arm that serves gets them, where its owner wants them changed."""
 
     def __init__(
         self, client: DownstreamStream, context: RequestContext, request: Request, name: bytes, now: float
     ) -> None:
-        self.client, self.context, self.request = client, context, request
+        super().__init__(client, context, request, name)
         self.route: Route = request.route
-        self.id = self.request_id = name
         self.started = now
-        if request.plain:  # the client has given no id either
-            self.base = b"".join((request.plain, client.lines, name, b"\r\n"))
-        else:
-            self.request_id = request_head.given_id(request) or name
-            self.base = forwarding.forwarded(request, self.request_id, client.peer, client.scheme, client.trusted)
 
     @property
     def answered(self) -> bool:
@@ -302,26 +292,11 @@ class Exchange(Written):
         """Whether what is here of a body may be of use to its model before the rest of it."""
         return False
 
-    def take_body(self) -> None:
-        """Ask the client for the body it keeps back (RFC 9110, 10.1.1): whichever arm answers, it will be needed."""
-        self.client.interim(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self.base = self.base_without(EXPECT)
-
     def lose_body(self) -> None:
         """It is not kept any longer: too long, or no memory. Live could not be asked for all of it."""
         self.parts = None
         if self.state >= machine.ASKED:
             self.on(machine.BODY_LOST)
-
-    def head_for_leg(self, base: bytes) -> bytes:
-        """A head for one leg, without the blank line, with a span of its own when the client traces."""
-        if b"traceparent" in self.request.found:
-            base = forwarding.trace(self.request, base, *self.context.span())
-        return base
-
-    def base_without(self, names: frozenset[bytes]) -> bytes:
-        """The forwarded head without some headers."""
-        return self.base if names.isdisjoint(self.request.found) else headers.without(self.base, names)
 
     # --- the answer ---
 

@@ -1,8 +1,9 @@
 """Routes that a field of the body tells apart (`match.json`): which of them a request belongs to.
 
 Rules are asked in the file's order, up to the first that asks nothing of the body. One whose fields all have the values
-that it names has the request. Where none has, because the values are others or the body cannot be read (compressed, no
-JSON, longer than `max_body`), it belongs to the first with `default: true`, else to the one that asks nothing of it.
+that it names has the request. Where none has, because the values are others or the fields cannot be read (compressed,
+no JSON as far as it must be read, longer than `max_body`), it belongs to the first with `default: true`, else to the
+one that asks nothing of it.
 """
 
 from __future__ import annotations

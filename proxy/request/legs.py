@@ -72,6 +72,8 @@ class Upstream:
     """Which of its endpoints is asked depends on a request's body."""
     pointers: tuple[Pointer, ...] = ()
     """What of a JSON body is looked at or set on the way here."""
+    reads_whole = False
+    """More must be known of it than where these fields stand."""
 
     @property
     def ready(self) -> bool:
@@ -125,6 +127,8 @@ class Leg(Written):
     connection: UpstreamStream | None
     answer: Answer | None = None
     reason = _NONE
+    lines = b""
+    """What follows `plain` of the head, the blank line at its end, while nothing is joined: `opening` is empty then."""
     opening = b""
     """Head and as much of the body as is at hand when a connection is there."""
     behind = b""
@@ -177,12 +181,16 @@ class Leg(Written):
         self.plain, self.adds_lines = plain, adds_lines
         self.document = None if self.pool.set_json else document
 
-    def gets(self, head: bytes, body: bytes, apart: bool = False) -> None:
+    def gets(self, head: bytes, body: bytes) -> None:
         """What it opens with: a head without its blank line, and what is here of the body."""
-        if apart or len(body) > APART:
+        if len(body) > APART:
             self.opening, self.behind = head + b"\r\n", body
         else:
             self.opening = b"".join((head, b"\r\n", body))
+
+    def gets_behind(self, lines: bytes, body: bytes) -> None:
+        """The same where its head is `plain` and these lines: it is joined once, as its endpoint wants it."""
+        self.lines, self.behind = lines, body
 
     def client_head(self) -> bytes:
         """The head of the client's request, if one asks."""
@@ -260,13 +268,15 @@ class Leg(Written):
 
     def gather(self) -> bytes:
         """Everything to write once a connection is there."""
+        if self.lines:
+            self.opening, self.lines = self.plain + self.lines, b""
         if self._waiting is not None or self.behind:
             self.opening = b"".join((self.opening, self.behind, *(self._waiting or ())))
             self._waiting, self.behind = None, b""
         return self.opening
 
     def opens(self) -> bytes:
-        """The same, but for what is `behind`."""
+        """The same, but for what is `behind`; nothing while its head is `plain` and `lines`."""
         return self.gather() if self._waiting is not None else self.opening
 
     def leaves(self, now: float) -> None:

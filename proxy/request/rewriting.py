@@ -41,6 +41,19 @@ def rewrite_for(exchange: Exchange, pool: Upstream, base: bytes, body: bytes) ->
     return _described(request, base, lines), changed + document.tail if document.tail else changed
 
 
+def _for_first(exchange: Exchange, pool: Upstream, body: bytes) -> tuple[bytes, bytes] | None:
+    """The same for the arm that serves. A head that many have is not made before its endpoint is known."""
+    request = exchange.request
+    if not exchange.plain or not body or request.length == CHUNKED or not exchange.adds_no_lines():
+        return rewrite_for(exchange, pool, exchange.base, body)
+    document = exchange.read_json(body)
+    changed = pool.changed(request.path, body, document) if document is not None else None
+    if document is None or changed is None:
+        return None
+    exchange.describes(lengths(changed, document.tail, request.body_form() == TENSORS))
+    return b"", changed + document.tail if document.tail else changed
+
+
 def _described(request: Request, base: bytes, lines: bytes) -> bytes:
     """A head that says with these lines, and no other, what its body is."""
     if request.plain and base.startswith(request.plain):
@@ -65,14 +78,14 @@ def change(exchange: Exchange, body: bytes, done: bool) -> None:
     trial, path = exchange.trial, exchange.request.path
     if trial is not None and trial.pool.changes(path):
         if done and len(body) <= trial.settings.max_body:
-            exchange.rewritten = rewrite_for(exchange, trial.pool, exchange.base, body)
+            exchange.rewritten = _for_first(exchange, trial.pool, body)
         if exchange.rewritten is None:
             _count(exchange, trial.pool, body, done and len(body) <= trial.settings.max_body)
             exchange.trial = trial = None
     live = exchange.route.live
     if trial is None and live.changes(path):
         if done:
-            exchange.rewritten = rewrite_for(exchange, live, exchange.base, body)
+            exchange.rewritten = _for_first(exchange, live, body)
         if exchange.rewritten is None:
             _count(exchange, live, body, done)
 

@@ -138,6 +138,9 @@ class LoggedRequest(RequestDriver):
             base = without(base, _TRACE_HEADERS)
         return b"%btraceparent: 00-%b-%b-01\r\n" % (base, self._trace, self.context.span()[0])
 
+    def adds_no_lines(self) -> bool:
+        return not self._trace and super().adds_no_lines()
+
     # --- its legs end ---
 
     def note(self, leg: Captured) -> None:

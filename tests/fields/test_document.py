@@ -1,4 +1,5 @@
-"""Promise: what is found of a JSON body in one pass is what a parser finds, whatever the body and what is asked."""
+"""Promise: what is found of a JSON body in one pass is what a parser finds, whatever the body and what is asked. (What
+is found without such a pass: `test_skimming`.)"""
 
 from __future__ import annotations
 
@@ -106,7 +107,7 @@ def test_what_is_json_is_what_a_strict_parser_takes(value: Any, cuts: list[tuple
     for at, size, other in cuts:
         text = text[:at] + other + text[at + size :]
     for asked in ([], [("a",)], [("a", "0", "b"), ("model",)], [()], [("0",)]):
-        assert (JsonReader(asked).read(text) is not None) is is_json(text)
+        assert (JsonReader(asked, whole=True).read(text) is not None) is is_json(text)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_what_is_json_is_what_a_strict_parser_takes(value: Any, cuts: list[tuple
 )  # fmt: skip
 def test_what_is_no_json_is_no_document(text: bytes) -> None:
     for asked in ([], [("a",)], [("x", "0")], [("a", "a")]):
-        assert JsonReader(asked).read(text) is None
+        assert JsonReader(asked, whole=True).read(text) is None
         assert not is_json(text)
 
 

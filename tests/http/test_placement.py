@@ -44,6 +44,9 @@ def test_a_head_that_is_remembered_is_sent_like_any_other(
         assert remembering.apply(opening, plain, bool(added), check) == fresh
         assert path is None or path.missed - before == 2 * counted
         assert counted == (not check and path is not None and path.apply(request.path) is request.path)
+        if not added and not check:
+            assert remembering.begin(plain, ours + b"\r\n", b"\r\nx-user: body\r\n\r\n") == fresh
+            assert path is None or path.missed - before == 3 * counted
     assert forwarded(request, b"1", b"::1", b"http").startswith(request.plain)
 
 

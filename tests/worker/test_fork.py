@@ -93,6 +93,25 @@ async def test_a_route_that_the_body_chose_is_whole() -> None:
         await it.settled()
 
 
+async def test_a_body_is_routed_and_changed_by_one_reading() -> None:
+    """By its fields alone, or as JSON: never by one and by the other."""
+    served = models()
+    config = CONFIG.replace("DEFAULT", "").replace("OTHER", OTHER)
+    data = b"[%b]" % b",".join([b"0.5"] * 200)
+    async with rig(config.replace("url: '{0}'", "url: '{0}', set_json: {/user: x}"), served) as it:
+        for begins, owner, change in (
+            (b'{"model":"llama","user":"u","n":1', b"a", (b'"u"', b'"x"')),
+            (b'{"model":"llama","user":"u","n":NaN', b"a", (b'"u"', b'"x"')),
+            (b'{"model":"llama","n":NaN', b"a", (b"]}", b'],"user":"x"}')),
+            (b'{"model":"llama","us\\u0065r":"u","n":1', b"a", (b'"u"', b'"x"')),
+            (b'{"model":"llama","us\\u0065r":"u","n":NaN', b"c", (b"", b"")),
+            (b'{"user":"model","model":"llama","model":"gpt","n":NaN', b"c", (b"", b"")),
+        ):
+            body = b'%b,"data":%b}' % (begins, data)
+            assert await asked(it, body) == owner, begins
+            assert served[b"abc".index(owner)].calls[-1].body == body.replace(*change), begins
+
+
 async def test_a_client_that_leaves_meanwhile_leaves_nothing_behind() -> None:
     async with rig(CONFIG.replace("DEFAULT", "").replace("OTHER", ""), models()) as it:
         _, writer = await it.connect()

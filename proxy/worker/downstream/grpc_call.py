@@ -81,6 +81,9 @@ class Call(RequestDriver):
             base = without(base, _TIMEOUT) + b"grpc-timeout: %b\r\n" % left
         return super().head_for_leg(base)
 
+    def adds_no_lines(self) -> bool:
+        return False
+
     def _ask_event(self, done: bool) -> int:
         """Live can take over with what is here of the call; what follows goes to it as it comes."""
         return machine.ASK_COVERED if done else machine.ASK_CALL

@@ -158,11 +158,15 @@ class Endpoint:
     def opening(self, leg: Leg) -> tuple[bytes, bytes]:
         """What a leg sends here first, changed as this URL wants it; and what is too long to be joined to that."""
         opening, behind, placement = leg.opens(), leg.behind, self.placement
+        near = behind if len(behind) <= APART else b""
+        far = b"" if near else behind
+        if leg.lines:
+            if placement is None:
+                return b"%b%b%b" % (leg.plain, leg.lines, near), far
+            return placement.begin(leg.plain, leg.lines, near), far
         if placement is None:
             return opening, behind
-        near = behind if len(behind) <= APART else b""
-        placed = placement.apply(opening, leg.plain, leg.adds_lines, leg.is_check, near)
-        return placed, b"" if near else behind
+        return placement.apply(opening, leg.plain, leg.adds_lines, leg.is_check, near), far
 
     def was_checked(self, good: bool, inquiry: Inquiry | None = None) -> None:
         """Enter the result of one health check. One that was sent because something was lost here needs no second."""

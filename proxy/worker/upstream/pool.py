@@ -22,7 +22,7 @@ import ssl
 from mypy_extensions import mypyc_attr
 
 from proxy.fields.document import JsonDocument
-from proxy.fields.set_json import set_values
+from proxy.fields.set_json import set_values, stands_alone
 from proxy.http.answer_head import Answer
 from proxy.http.known_heads import KnownHeads
 from proxy.model.reasons import Reason
@@ -76,6 +76,7 @@ class Pool(Http1ConnectionOwner):
         self.reads_body = self.balancer.reads_body
         key = settings.hash_key
         self.pointers = (*(tokens[:1] for tokens, _ in self.set_json), *(key.pointers if key is not None else ()))
+        self.reads_whole = not stands_alone(self.set_json)
         self.open = 0
         self.closing = False
         self.known: KnownHeads[Answer] = KnownHeads(MAX_KNOWN)
