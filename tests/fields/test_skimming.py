@@ -216,7 +216,7 @@ def test_what_is_found_without_reading_all(text: bytes, values: dict[str, bytes]
         b'{"mod\\u0065l":1,"data":%b}', b'{"model":"m","data":%b', b'{"model":"m","data":%b]', b'{"x":"y"},"data":%b}',
         b'\xef\xbb\xbf{"model":1,"data":%b}', b'{"x":"y"]],"data":%b}', b'{"x" "y" "z%b}', b'[{"model":1,"data":%b}]',
         b'{"data":[%b],"model":1,"x":""}', b'{"data":%b,"x":"' + LONG, b'{"data":%b}"' + LONG + b'"}',
-        b'"' + LONG + b'"%b}',
+        b'"' + LONG + b'"%b}', b'{"x":"' + LONG + b'"', b'{"x":"' + LONG + b'"}{"model":1}', b'{"x":"' + LONG + b'"}}',
     ],
 )  # fmt: skip
 def test_what_is_not_sure_is_left_to_a_reader(text: bytes, asked: str) -> None:
@@ -231,6 +231,21 @@ def test_a_text_of_many_strings_is_read_by_who_reads_faster() -> None:
     assert FieldSkimmer((("model",),)).skim(short % b",".join([b'{"role": "user", "content": "word"}'] * 2_000)) is None
     late = b'{"content": "%b"},' % LONG + b'{"role": "user"},' * 2_000 + b'{"content": "%b"}' % LONG
     assert FieldSkimmer((("model",),)).skim(short % late) is None
+    deep = b'{"content": "%b"},' % LONG + b"[]," * 20_000 + b'{"content": "%b"}' % LONG
+    assert FieldSkimmer((("model",),)).skim(short % deep) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        (b'{"model":{"x":"y","data":%b}}', ("model",)),
+        (b'{"data":["x",%b,7,8]}', ("data", "2")),
+        (b'{"model":["x",{"data":%b}]}', ("model",)),
+        (b'{"x":"y","model":%b}', ("model", "0")),
+    ],
+)
+def test_a_value_that_ends_behind_the_beginning_is_left_to_a_reader(text: bytes, asked: Pointer) -> None:
+    assert FieldSkimmer((asked,)).skim(text % NUMBERS_ALONE) is None
 
 
 def test_what_can_be_looked_for_so() -> None:
