@@ -22,7 +22,6 @@ COMPILED = ROOT / ".compiled"
 RESULTS = LOADTESTS / "RESULTS.md"
 CORES = sorted(os.sched_getaffinity(0))
 PROXY_CORE, LOAD_CORE = str(CORES[0]), str(CORES[-1])
-TICK = os.sysconf("SC_CLK_TCK")
 
 
 def free_port() -> int:
@@ -58,12 +57,9 @@ def children(pid: int) -> list[int]:
 
 
 def cpu(pids: list[int]) -> float:
-    """Seconds of user and system time these processes have used."""
-    total = 0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / TICK
+    """Seconds of CPU these processes have used, by their clocks (clock_getcpuclockid(3)): /proc counts in 10 ms,
+    which are 1 µs for each of 10,000 events."""
+    return sum(time.clock_gettime(~pid << 3 | 2) for pid in pids)
 
 
 def memory(pid: int) -> float:
