@@ -30,7 +30,7 @@ COMPILED = (
     )),
     *(f"proxy/worker/upstream/{name}.py" for name in (
         "absence", "addresses", "affinity", "balancing", "dialling", "endpoint", "grpc", "grpc_pool", "health", "http1",
-        "keepalive", "pool",
+        "keepalive", "owner", "pool",
     )),
 )  # fmt: skip
 """What every request passes through; what runs once per process or connection is left out."""

@@ -15,6 +15,12 @@ MAX_LINE = 4096
 MANY: Final = 1 << 30
 """Lines that nobody counts."""
 
+FEW: Final = 32
+"""Chunks that `passes` looks at in one go."""
+
+_NO_DIGIT: Final = 16
+_DIGITS: Final = bytes(int(chr(one), 16) if chr(one) in "0123456789abcdefABCDEF" else _NO_DIGIT for one in range(256))
+_MOST_DIGITS: Final = 15
 _SIZE = re.compile(rb"([0-9a-fA-F]{1,15})(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?")
 _TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[^\x00-\x08\x0a-\x1f\x7f]*")
 _HEAD_ONLY = re.compile(
@@ -26,6 +32,29 @@ _HEAD_ONLY = re.compile(
 
 class ChunkError(ValueError):
     """Bytes that are not chunked framing."""
+
+
+def plain_chunk(data: bytes, at: int) -> tuple[int, int]:
+    """Where the bytes of the chunk begin that begins at `at`, and where they end: one that is here whole, in the form
+    that has but one reading, `size CRLF bytes CRLF`, and is not the last. (0, 0) of anything else.
+
+    >>> plain_chunk(b"..3\\r\\nabc\\r\\n", 2), plain_chunk(b"3\\r\\nabc\\r", 0), plain_chunk(b"3;x\\r\\nabc\\r\\n", 0)
+    ((5, 8), (0, 0), (0, 0))
+    """
+    end, size, begin = len(data), 0, at
+    last = min(end, at + _MOST_DIGITS + 1)
+    while begin < last:
+        digit = _DIGITS[data[begin]]
+        if digit == _NO_DIGIT:
+            break
+        size = 16 * size + digit
+        begin += 1
+    stop = begin + 2 + size
+    if not size or stop + 2 > end:
+        return 0, 0
+    if data[begin] != 13 or data[begin + 1] != 10 or data[stop] != 13 or data[stop + 1] != 10:
+        return 0, 0
+    return begin + 2, stop
 
 
 class ChunkScanner:
@@ -60,32 +89,62 @@ class ChunkScanner:
         Body bytes are appended to `out` when it is given. Raises `ChunkError`.
         """
         end, last = len(data), self.lines + most
-        while at < end:
+        while at < end and not self.done:
             if self._left:
                 at = self._take(data, at, out)
-                continue
-            if self.lines >= last:
-                break
-            stop = data.find(b"\n", at)
-            line = self._line + (data[at:] if stop < 0 else data[at : stop + 1])
-            if len(line) + self._trailer > 2 * MAX_LINE:
-                raise ChunkError("chunk line or trailers too long")
-            if stop < 0:
-                self._line = line
-                return end
-            self._line = b""
-            self.lines += 1
-            at = stop + 1
-            if not line.endswith(b"\r\n"):
-                raise ChunkError("bare LF in chunked framing")
-            if not self._trailer:
-                self._size_line(line)
-            elif line == b"\r\n":
-                self.done = True
+            elif self.lines >= last:
                 break
             else:
-                self._trailer_line(line)
+                at = self._whole(data, at, out) or self._next_line(data, at)
         return at
+
+    def passes(self, data: bytes) -> bool:
+        """Whether `data` is a few whole chunks and nothing else, which go on as they came; if so, they are counted."""
+        if self._left or self._line or self._trailer:
+            return False
+        at, end, size, count = 0, len(data), 0, 0
+        while at < end:
+            begin, stop = plain_chunk(data, at)
+            if not begin or count == FEW:
+                return False
+            at, size, count = stop + 2, size + stop - begin, count + 1
+        self.size += size
+        self.lines += count
+        return True
+
+    def _whole(self, data: bytes, at: int, out: list[bytes] | None) -> int:
+        """Take up the chunk that begins at `at`, if it is here whole and plain: where the next begins, or 0."""
+        if self._line or self._trailer:
+            return 0
+        begin, stop = plain_chunk(data, at)
+        if not begin:
+            return 0
+        self.lines += 1
+        self.size += stop - begin
+        if out is not None:
+            out.append(data[begin:stop])
+        return stop + 2
+
+    def _next_line(self, data: bytes, at: int) -> int:
+        """Take up the line that begins or goes on at `at`: where it ends, or all of `data` when its end is not here."""
+        stop = data.find(b"\n", at)
+        line = self._line + (data[at:] if stop < 0 else data[at : stop + 1])
+        if len(line) + self._trailer > 2 * MAX_LINE:
+            raise ChunkError("chunk line or trailers too long")
+        if stop < 0:
+            self._line = line
+            return len(data)
+        self._line = b""
+        self.lines += 1
+        if not line.endswith(b"\r\n"):
+            raise ChunkError("bare LF in chunked framing")
+        if not self._trailer:
+            self._size_line(line)
+        elif line == b"\r\n":
+            self.done = True
+        else:
+            self._trailer_line(line)
+        return stop + 1
 
     def _size_line(self, line: bytes) -> None:
         match = _SIZE.fullmatch(line, 0, len(line) - 2)

@@ -97,6 +97,12 @@ class Framing:
             self._check(data, at, end)
         return end
 
+    def passes(self, data: bytes) -> bool:
+        """Whether `data` is whole chunks of this body and nothing else, in the form that has but one reading. llhttp
+        stands between two chunks before and after them, so it need not see them."""
+        scanner = self.scanner
+        return scanner is not None and scanner.passes(data)
+
     def _check(self, data: bytes, at: int, end: int) -> None:
         try:
             if at == 0 and end == len(data):  # compiled, a slice is a copy, though it be of the whole

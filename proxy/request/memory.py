@@ -34,17 +34,19 @@ def gather(exchange: Exchange, piece: bytes) -> None:
 def keeps(exchange: Exchange, size: int) -> bool:
     """Charge what is kept, giving up samples for which there is no memory; whether any pair still needs it."""
     exchange.kept_size += size
-    charge(exchange, size)
-    if exchange.samples:
+    if charge(exchange, size):
         samples.shed(exchange)
     return bool(exchange.samples)
 
 
-def charge(exchange: Exchange, size: int) -> None:
-    """Kept bytes count against the memory of every trial they are kept for."""
+def charge(exchange: Exchange, size: int) -> bool:
+    """Kept bytes count against the memory of every trial they are kept for; whether one of them keeps too much."""
+    full = False
     for sample in exchange.samples:
         sample.cost += size
-        sample.trial.charge(size)
+        if not sample.trial.charge(size):
+            full = True
+    return full
 
 
 def reserve(exchange: Exchange) -> bool:

@@ -205,3 +205,20 @@ def test_no_more_than_one_read_is_held() -> None:
     assert len(bench.client._kept) <= len(CHUNKED + TINY * 40_000)
     assert len(bench.of_client.unread) == 10
     assert len(body_of(b"x", [])) < PIECE
+
+
+def test_events_that_flood_wait_their_turn_like_any_chunks() -> None:
+    """They pass without being looked at, as long as nothing of their connection waits."""
+    bench = Http()
+    bench.of_client.hear(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
+    bench.loop.turn()
+    bench.of_model.hear(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+    bench.loop.turn()
+    bench.of_model.hear(TINY)
+    assert bench.of_client.out.endswith(TINY), "at once"
+    bench.of_model.hear(TINY * 20_000)
+    bench.of_model.hear(b"1\r\ny\r\n")
+    assert not bench.of_client.out.endswith(b"y\r\n"), "behind what waits"
+    each = turns(bench, bench.of_client, TINY)
+    assert max(each) <= PER_TURN + SLICE
+    assert bench.of_client.out.endswith(TINY + b"1\r\ny\r\n")

@@ -39,7 +39,11 @@ EJECT_LONGEST = 30.0
 
 
 class PooledConnection(Reader):
-    """A connection, as its endpoint and its pool hold it while it is idle."""
+    """A connection, as its endpoint and its pool hold it."""
+
+    endpoint: Endpoint
+    leg: Leg | None = None
+    """What it carries."""
 
     def age(self, now: float) -> float:
         """For how long it has been idle."""

@@ -21,22 +21,19 @@ import asyncio
 from typing import TYPE_CHECKING, Final, cast
 
 from httptools import HttpResponseParser
-from mypy_extensions import mypyc_attr
 
 from proxy.http.answer_head import Answer, read_answer
 from proxy.http.framing import Framing, FramingError
 from proxy.http.headers import UNTIL_CLOSE, HeadError, has_bare_lf
 from proxy.model.reasons import Reason
 from proxy.request.clock import monotonic
-from proxy.request.legs import Upstream
+from proxy.worker.reader import MUCH
 from proxy.worker.upstream.endpoint import PooledConnection
 
 if TYPE_CHECKING:
-    from proxy.http.known_heads import KnownHeads
     from proxy.request.legs import Leg
-    from proxy.worker.timers import TimerWheel
-    from proxy.worker.turn import TurnScheduler
     from proxy.worker.upstream.endpoint import Endpoint
+    from proxy.worker.upstream.owner import Http1ConnectionOwner
 
 _NONE: Final = Reason.NONE
 MAX_ANSWER_HEAD = 64 * 1024
@@ -48,46 +45,10 @@ HEAD_UNIT: Final = 128
 PIECE_WORK: Final = 4  # of passing on a piece of a body
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
-class Http1ConnectionOwner(Upstream):
-    """A pool, as its connections see it. A class and not a Protocol: compiled, a call through a Protocol costs more."""
-
-    wheel: TimerWheel
-    turn: TurnScheduler
-    period: float
-    known: KnownHeads[Answer]
-    stalled: dict[UpstreamConnection, None]
-
-    def submit(self, leg: Leg, fresh: bool = False, avoid: Endpoint | None = None) -> None:
-        """Send a leg as soon as there is a connection; `fresh` asks for a new one, `avoid` has just failed."""
-        raise NotImplementedError
-
-    def elsewhere(self, leg: Leg, endpoint: Endpoint) -> bool:
-        """Try another endpoint, if there is one that may be tried; whether there was."""
-        raise NotImplementedError
-
-    def doubt(self, leg: Leg, endpoint: Endpoint, reason: Reason) -> None:
-        """A leg is about to fail: where health is checked, find out whether the model is there at all (`absence`)."""
-        raise NotImplementedError
-
-    def remember(self, answer: Answer) -> None:
-        """Keep a head that has passed every check, for the next time."""
-        raise NotImplementedError
-
-    def release(self, connection: UpstreamConnection) -> None:
-        """It is idle."""
-        raise NotImplementedError
-
-    def lost(self, connection: UpstreamConnection) -> None:
-        """It has ended."""
-        raise NotImplementedError
-
-
 class UpstreamConnection(PooledConnection):
     """One connection to one URL of an upstream."""
 
     slot = 0
-    leg: Leg | None = None
     why = _NONE  # it carries nothing any more, or is about to end
     _last: Answer | None = None  # what came last, if its head was known
     _partial = b""
@@ -182,7 +143,18 @@ class UpstreamConnection(PooledConnection):
                 self._complete(leg, leg.began, clean=True)
                 leg.head(data[len(answer.head) :], True)
                 return
-        self.receive(data)
+        if leg.answer is not None and self._may_pass(data):
+            self._since = monotonic()
+            self._goes_on(leg, data)
+            leg.body(data, False)
+        else:
+            self.receive(data)
+
+    def _may_pass(self, data: bytes) -> bool:
+        """Whether `data` are whole chunks of the answer's body, short and in their turn: the events of a stream."""
+        if self._greedy or self._waits or self._kept or len(data) >= MUCH:
+            return False
+        return self._framing.passes(data)
 
     def take(self, data: bytes) -> int:
         leg = self.leg
@@ -269,8 +241,7 @@ class UpstreamConnection(PooledConnection):
             self.work -= PIECE_WORK + framing.spent
         done = framing.done
         piece = data[at:end] if at or end < len(data) else data
-        if not leg.spoke and leg.answer is not None and leg.answer.stream and leg.hears(piece):
-            leg.spoke = monotonic()
+        self._goes_on(leg, piece)
         if done:
             self._complete(leg, monotonic(), clean=end == len(data) and not self._more)
         if at:
@@ -278,6 +249,11 @@ class UpstreamConnection(PooledConnection):
         else:
             leg.body(piece, done)
         return len(data) if done else end
+
+    def _goes_on(self, leg: Leg, piece: bytes) -> None:
+        """More of the answer's body is here: if it is a stream, see when something is said in it."""
+        if not leg.spoke and leg.answer is not None and leg.answer.stream and leg.hears(piece):
+            leg.spoke = monotonic()
 
     def _complete(self, leg: Leg, now: float, clean: bool) -> None:
         """The answer has ended: give the connection back before anybody is told, so that a copy can use it."""

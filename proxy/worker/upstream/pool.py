@@ -39,7 +39,8 @@ from proxy.worker.upstream.balancing import Balancer
 from proxy.worker.upstream.dialling import Settings, found, why
 from proxy.worker.upstream.endpoint import Endpoint, PooledConnection
 from proxy.worker.upstream.health import Checks, Probe
-from proxy.worker.upstream.http1 import Http1ConnectionOwner, UpstreamConnection
+from proxy.worker.upstream.http1 import UpstreamConnection
+from proxy.worker.upstream.owner import Http1ConnectionOwner
 
 LOOK_EVERY = 1.0
 MAX_WAITING = 1024
@@ -80,9 +81,9 @@ class Pool(Http1ConnectionOwner):
         self.open = 0
         self.closing = False
         self.known: KnownHeads[Answer] = KnownHeads(MAX_KNOWN)
-        self.stalled: dict[UpstreamConnection, None] = {}
+        self.stalled: dict[PooledConnection, None] = {}
         """Those that wait for their clients, to send or to take: the longest first."""
-        self._all: set[UpstreamConnection] = set()
+        self._all: set[PooledConnection] = set()
         self._waiting: dict[Leg, float] = {}
         self._opening: dict[Leg, dict[asyncio.Task[UpstreamConnection], Endpoint]] = {}
         self._addresses = Addresses(self, settings.renew_names)
@@ -332,7 +333,7 @@ class Pool(Http1ConnectionOwner):
         """Whether a health check has ended."""
         return any(endpoint.ready or endpoint.failed_checks for endpoint in self.endpoints)
 
-    def release(self, connection: UpstreamConnection) -> None:
+    def release(self, connection: PooledConnection) -> None:
         """A connection has done its leg well: the next one waiting gets it, else it is idle."""
         if connection.endpoint.gone:
             connection.drop()
@@ -348,7 +349,7 @@ class Pool(Http1ConnectionOwner):
             connection.endpoint.free()
             connection.endpoint.idle[connection] = None
 
-    def lost(self, connection: UpstreamConnection) -> None:
+    def lost(self, connection: PooledConnection) -> None:
         """A connection is gone, for whatever reason. May be called twice."""
         if connection not in self._all:
             return
