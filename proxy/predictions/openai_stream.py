@@ -35,7 +35,13 @@ def assembled(body: bytes, bounds: Bounds = DEFAULT) -> tuple[dict[str, Any], in
 
 
 def assembled_anyhow(body: bytes, bounds: Bounds = DEFAULT) -> tuple[dict[str, Any], int]:
-    """The same of whatever stream."""
+    """The same of whatever stream.
+
+    >>> event = b'data: {"choices": [{"delta": {"content": "Hi"}, "finish_reason": "stop"}]}\\r\\n\\r\\n'
+    >>> document, pieces = assembled_anyhow(event)
+    >>> document["choices"][0]["message"]["content"], pieces
+    ('Hi', 1)
+    """
     chunks = Chunks()
     items: dict[Any, Any] = {}
     deltas = 0

@@ -83,7 +83,16 @@ class KnownMessages:
 
 
 def message_row(spec: PredictionSpec) -> Callable[[bytes], Any]:
-    """`Protocol.message_row`: what reads the only row of a gRPC body for a prediction."""
+    """`Protocol.message_row`: what reads the only row of a gRPC body for a prediction.
+
+    >>> from proxy.model import PredictionSpec
+    >>> tensor = bytes.fromhex("0a0179") + b"\\x12\\x04FP32" + bytes.fromhex("1a0101")  # name, datatype, shape
+    >>> numbers = struct.pack("<f", 0.5)
+    >>> message = b"\\x2a%c%b\\x32%c%b" % (len(tensor), tensor, len(numbers), numbers)
+    >>> body, read = b"\\0" + struct.pack(">I", len(message)) + message, message_row(PredictionSpec())
+    >>> read(body), read(body)
+    (None, 0.5)
+    """
     return KnownMessages(spec.output).row
 
 
