@@ -58,7 +58,7 @@ class JsonReader:
             if n != NOWHERE or depth == len(pointer) or not _is_plain(pointer[depth]):
                 return self._itself(wanted)
             alike = names.setdefault(pointer[depth], [])
-            alike.append((pointer, depth + 1, (*at, f"f{len(names) - 1}")))
+            alike.append((pointer, depth + 1, (*at, f"f{list(names).index(pointer[depth])}")))
         fields = {f"f{n}": name for n, name in enumerate(names)}
         if not wanted or wanted[0][1] == 0:
             self._top = {name: field for field, name in fields.items()}

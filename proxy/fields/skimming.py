@@ -46,7 +46,7 @@ _WORD = re.compile(rb"[-+.0-9A-Za-z]++")
 _BLANKS: Final = b" \t\r\n"
 _BETWEEN: Final = b" \t\r\n:"
 MANY: Final = 64
-"""Backslashes in a row that hardly anybody writes."""
+"""Backslashes in a row that hardly anybody writes: a body that holds them in a text is read whole."""
 _OBJECT: Final = ord("{")
 _CLOSE: Final = ord("}")
 _ARRAY: Final = ord("[")
@@ -249,9 +249,14 @@ class _Walk:
     def _string(self) -> bool:
         text, at = self.text, self._at
         end = text.find(b'"', at + 1)
-        while end > 0 and text[end - 1] == _BACKSLASH and (text[end - 2] != _BACKSLASH or _is_escaped(text, end)):
-            end = text.find(b'"', end + 1)
+        while end > 0 and text[end - 1] == _BACKSLASH:
+            slashes = _slashes(text, end)
             self._work -= STRING
+            if slashes == MANY or self._work < 0:
+                return False
+            if slashes % 2 == 0:
+                break
+            end = text.find(b'"', end + 1)
         self._work -= STRING
         self._at = end + 1
         if end < 0 or self._work < 0:
@@ -317,10 +322,7 @@ class _Walk:
         return True
 
 
-def _is_escaped(text: bytes, at: int) -> bool:
-    """Whether the quote at `at` has an odd number of backslashes before it."""
+def _slashes(text: bytes, at: int) -> int:
+    """How many backslashes stand before the quote at `at`, `MANY` of more: to count those takes a copy of them all."""
     before = text[max(0, at - MANY) : at]
-    slashes = len(before) - len(before.rstrip(b"\\"))
-    if slashes == MANY:
-        slashes = at - len(text[:at].rstrip(b"\\"))
-    return slashes % 2 == 1
+    return len(before) - len(before.rstrip(b"\\"))

@@ -3,8 +3,8 @@
 A server writes one message again and again but for the numbers in it: raw, or in the packed field of a float type,
 they are its last bytes. What stands before them is taken apart once, by Google's library; a message that begins with
 the same bytes, its length among them, differs from that one in nothing but its numbers, since a protobuf message is
-read from its beginning on. That this is so is not argued but tried: two other rows of numbers, put in the place of the
-first, must be read as what they are.
+read from its beginning on. That this is so is not argued but tried: three other rows of numbers, put in the place of
+the first, must be read as what they are.
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ def _known(body: bytes) -> _Known | None:
 def _holds(known: _Known, body: bytes) -> bool:
     """Whether other numbers at the end of the message are read as such."""
     count, before = known.shape[-1], body[: -known.row.size]
-    rows = [[(n + by) % 100 for n in range(count)] for by in (1, 2)]
+    most = (1 << 8 * known.row.size // count) - 1 if known.datatype.startswith("U") else -1
+    rows = [*([(n + by) % 100 for n in range(count)] for by in (1, 2)), [most] * count]  # that is no byte of a varint
     for row in rows:
         changed = before + known.row.pack(*row)
         found = _known(changed)

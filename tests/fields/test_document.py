@@ -161,3 +161,10 @@ def test_a_body_is_read_as_its_head_says(line: bytes, body: bytes, text: bytes, 
 @pytest.mark.parametrize("line", [b"Content-Encoding: gzip", b"Inference-Header-Content-Length: 4"])
 def test_a_body_that_is_not_as_its_head_says_is_no_document(line: bytes) -> None:
     assert JsonReader().read_body(read_request(HEAD % (line + b"\r\n")), b"[1]") is None
+
+
+def test_pointers_need_no_order() -> None:
+    asked = [("user", "id"), ("model",), ("user", "name")]
+    found = JsonReader(asked).read(b'{"user":{"id":1,"name":"n"},"model":"m"}')
+    assert found is not None
+    assert [found.value(pointer) for pointer in asked] == [1, "m", "n"]

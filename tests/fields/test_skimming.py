@@ -22,8 +22,11 @@ from proxy.fields.skimming import (
     MAX_BEGINNINGS,
     PATIENCE,
     REST,
+    STRING,
     FieldSkimmer,
     SkimmedFields,
+    _Step,
+    _Walk,
 )
 from proxy.json_pointer import Pointer, child
 
@@ -196,7 +199,7 @@ LONG = b"word " * 20_000
         (b'{"model":"m","messages":[{"role":"user","content":"%b"}]}' % LONG, {"model": b'"m"', "user": b""}),
         (b'{"x":[{"role":"user","x":"%b\\n"}],"model":"m","o":{"a":[{}]}}' % LONG, {"model": b'"m"', "user": b""}),
         (b'{"messages":[{"content":"\\\\%b\\\\\\""}],"model":"m"}' % LONG, {"model": b'"m"'}),
-        (b'{"content":"%b%b\\" ","model":"m"}' % (LONG, b"\\" * 200), {"model": b'"m"'}),
+        (b'{"content":"%b%b\\" ","model":"m"}' % (LONG, b"\\" * 60), {"model": b'"m"'}),
     ],
 )  # fmt: skip
 def test_what_is_found_without_reading_all(text: bytes, values: dict[str, bytes]) -> None:
@@ -313,3 +316,20 @@ def test_what_was_not_looked_for_is_set_in_what_is_json_only() -> None:
         document = JsonReader([("model",)]).read(text)
         assert document is not None
         assert set_values(document, rules({"/late": 1})) == (text[:-1] + b',"late":1}' if made else None)
+
+
+@pytest.mark.parametrize("unit", [b'\\"', b"\\" * 65 + b'"'])
+def test_a_text_of_escaped_quotes_is_given_up_before_it_costs_more_than_reading(unit: bytes) -> None:
+    """Each quote is a step of this walk, and nothing for a parser; and rows of backslashes are not counted again."""
+    text = b'{"model":"x","t":"' + unit * 20_000 + b'"}'
+    walk = _Walk(text, _Step(), 10 * STRING)
+    assert not walk.goes()
+    assert walk._work > -2 * STRING
+    document = JsonReader([("model",)]).read(text)
+    assert document is not None
+    assert document.value(("model",)) == "x"
+
+
+def test_a_long_row_of_backslashes_is_left_to_a_parser() -> None:
+    text = b'{"model":"x","t":"' + b"word " * 20_000 + b"\\" * 65 + b'"","u":1}'
+    assert skimmer_for([("model",)]).skim(text) is None

@@ -281,3 +281,11 @@ def test_messages_that_are_never_known_cost_little() -> None:
         for _ in range(1000):
             assert known.row(b"no message") is None
     assert len(learned) <= 1000 // DEAR + TRIES // DEAR
+
+
+@pytest.mark.parametrize("datatype", ["INT8", "UINT8"])
+def test_numbers_of_one_byte_that_are_varints_are_never_known(datatype: str) -> None:
+    """Below 128 they look like raw ones."""
+    known = KnownMessages("y")
+    body = framed(typed_answer("y", datatype, [2], [5, 6]))
+    assert [known.row(body) for _ in range(3)] == [None] * 3
