@@ -10,8 +10,9 @@ that a computer does at once with many bytes help: to find a quote, from the fro
 What is walked through is exactly what a parser would see of it: which object a name belongs to, which of two equal
 names is the last one, where a value ends. What is left out is whether numbers and words are written as they must be.
 Where that way says nothing (a name with escapes, a value that ends behind the beginning), the body is read whole. So of
-what is JSON there is one reading, whoever reads. Of what is none, something is said that depends on the bytes alone,
-for all fields at once.
+what is JSON there is one reading, whoever reads (but where it holds a number beyond all floats, or half a surrogate
+pair, beside a field in an array: where all of it is read nothing is found there). Of what is none, something is said
+that depends on the bytes alone, for all fields at once.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import orjson
 
 from proxy.predictions.bounds import Bounds
 
-_START, _BETWEEN, _DONE = b"data: ", b"\n\ndata: ", b"[DONE]"
+_NAME, _START, _BETWEEN, _DONE = b"data:", b"data: ", b"\n\ndata: ", b"[DONE]"
 _UNSAID = msgspec.Raw(b"null")
 _Nothing = Annotated[list[Any], msgspec.Meta(max_length=0)] | None
 """What some engines write where there is none."""
@@ -64,7 +64,7 @@ def usual_stream(body: bytes, bounds: Bounds) -> tuple[dict[str, Any], int] | No
     ({'content': 'HiHi'}, 2, None)
     """
     events = _events(body, bounds.parts)
-    if events is None:
+    if events is None or max(map(len, events)) > bounds.nodes:  # the long way counts what is in such an event
         return None
     done = events[-1] == _DONE
     if done:
@@ -99,7 +99,7 @@ def _events(body: bytes, most: int) -> list[bytes] | None:
             return None
     lines = body.rstrip(b"\n")
     events = lines[len(_START) :].split(_BETWEEN)
-    if lines.count(b"\n") != 2 * (len(events) - 1) or (len(body) > most * len(_START) and body.count(b"data:") > most):
+    if lines.count(b"\n") != 2 * (len(events) - 1) or (len(body) > most * len(_NAME) and body.count(_NAME) > most):
         return None
     return events if len(body) - len(lines) <= most else None
 

@@ -151,3 +151,16 @@ def test_a_stream_beyond_the_bounds_is_left_to_the_long_way(end: bytes) -> None:
     bounds = Bounds(parts=3)
     assert usual_stream(event(content="a") * 2 + DONE, bounds) is not None
     assert usual_stream(event(content="a") * (2 if end else 3) + DONE + end, bounds) is None
+
+
+def test_an_event_of_which_the_long_way_counts_the_elements_is_left_to_it() -> None:
+    bounds = Bounds(nodes=200)
+    event = b'data: {"choices":[],"usage":{"x":[%b0]}}\n\n'
+    assert usual_stream(event % b"" + LAST, bounds) is not None
+    assert usual_stream(event % (b"0," * 100) + LAST, bounds) is None
+
+
+def test_data_within_texts_are_counted_as_the_long_way_counts_them() -> None:
+    bounds, body = Bounds(parts=300), event(content="data:" * 320) + DONE
+    assert len(body) < len("data: ") * 300
+    assert usual_stream(body, bounds) is None
