@@ -51,9 +51,7 @@ class Fleet:
     @contextlib.asynccontextmanager
     async def served(self, more: str = "") -> AsyncIterator[Rig]:
         config = (
-            CONFIG.replace("SCHEME", self.kind)
-            .replace("PORT", str(self.port))
-            .replace("MORE", more or "timeout: 300ms")
+            CONFIG.replace("SCHEME", self.kind).replace("PORT", str(self.port)).replace("MORE", more or "timeout: 60s")
         )
         config = config.replace("LISTEN", "grpc_listen: '127.0.0.1:0'" if self.kind == "grpc" else "workers: 1")
         async with rig(config, grpc=self.kind == "grpc", look_up=self.names) as it:
@@ -170,7 +168,7 @@ async def test_one_that_hangs_is_left_out_and_its_siblings_are_not(fleet: Fleet)
     await fleet.add(ONE, hanging=True)
     await fleet.add(TWO)
     fleet.known(ONE, TWO)
-    async with fleet.served() as it:
+    async with fleet.served("timeout: 300ms") as it:
         seen: Counter[object] = Counter()
         while not endpoint_of(it, ONE).ejected:
             seen += await fleet.ask(it, 1)
@@ -206,8 +204,7 @@ async def test_no_request_fails_while_addresses_are_replaced(fleet: Fleet) -> No
             await fleet.models.pop(old).stop()
         running = False
         await asyncio.gather(*loads)
-        assert seen[False] == 0
-        assert seen[True] > 15
+        assert set(seen) == {True}
         await it.settled()
 
 

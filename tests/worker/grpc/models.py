@@ -192,6 +192,10 @@ class Client:
         except grpc.RpcError as error:
             return _told(error, [])
 
+    def start(self, message: bytes, method: str = INFER, timeout: float = 5.0) -> Any:
+        """Start a unary call, to be left alone or cancelled."""
+        return self.channel.unary_unary(method).future(message, timeout=timeout)
+
     def read(self, call: Any) -> Told:
         """A streaming call to its end."""
         answers: list[bytes] = []
