@@ -152,6 +152,7 @@ class Controller:
             if not trial.rollout.over:
                 self.look(trial)
         await self.connections.stop()
+        self.intake.close()  # after the last look: what is decided from now on nobody would wait for
         await self.registry.close()
         if self._own_traffic:
             await asyncio.to_thread(self.request_log.close)
@@ -169,6 +170,7 @@ class Controller:
 
     async def depose(self) -> None:
         """End at once: another leads. What is in hand is not judged, not saved and not told any more."""
+        self.intake.close()
         for task in (*self._keepers, *self._tasks):
             task.cancel()
         await asyncio.gather(*self._keepers, *self._tasks, return_exceptions=True)

@@ -7,6 +7,7 @@ Invariants
 - What a worker says of one trial is taken in the order in which it was said: a report behind the pairs that it counts.
 - No pair, no micro-batch and no look of one rollout holds up another by more than one step of it.
 - A pair that is dropped here never arrived: the worker's next report books it as `link_full`.
+- Once it is closed nothing is judged any more, whatever was planned before: its controller has ended.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class Intake:
         self._of, self._judge = of, judge  # `of` gives the rollout whose present trial is of this name
         self._work = Work(self._begin, self._drop, judge.hold_up)
         self._mask = KeyMask()
+        self._closed = False
         self.strays = 0
 
     @property
@@ -98,6 +100,10 @@ class Intake:
         """Take all that waits, now."""
         self._work.finish()
 
+    def close(self) -> None:
+        """Ask for no more looks: what has been planned comes when nobody waits for what is decided."""
+        self._closed = True
+
     def _in_turn(self, trial: str, take: Callable[[RolloutRun], None]) -> None:
         def steps() -> Steps:
             if (found := self._of(trial)) is not None:
@@ -124,14 +130,18 @@ class Intake:
             self._taken(trial, trial.take(pair, kept))
             return
         if (tripped := trial.take(pair)) is not None:
-            self._judge.tripped(trial, tripped)
+            self._trip(trial, tripped)
         if not trial.planned or trial.readings.full:  # or what is due is planned
             self._plan_flush(trial)
 
     def _taken(self, trial: RolloutRun, tripped: Tripped | None) -> None:
         if tripped is not None:
-            self._judge.tripped(trial, tripped)
+            self._trip(trial, tripped)
         self._plan_flush(trial)
+
+    def _trip(self, trial: RolloutRun, tripped: Tripped) -> None:
+        if not self._closed:
+            self._judge.tripped(trial, tripped)
 
     def _begin(self, pair: Pair) -> Steps | None:
         """Take a pair in its turn, at once or, if its answers are long, in steps."""
@@ -209,5 +219,5 @@ class Intake:
 
     def look_if_due(self, trial: RolloutRun) -> None:
         """Look at a rollout whose evidence has grown, if it is time."""
-        if not trial.rollout.over and (trial.may_look() or trial.crossed()):
+        if not self._closed and not trial.rollout.over and (trial.may_look() or trial.crossed()):
             self._judge.look(trial)

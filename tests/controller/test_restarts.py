@@ -5,18 +5,22 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from proxy.config import parse
 from proxy.controller.controller import Controller
 from proxy.errors import StoreError
-from proxy.model import State, Table
+from proxy.model import Outcome, State, Table
+from proxy.model.reasons import Reason
 from tests.controller.controllers import (
     HOOK,
     NAME,
     Rounds,
+    Shaky,
     config_text,
     desk_of,
     eventually,
@@ -25,7 +29,7 @@ from tests.controller.controllers import (
     to_canary,
     trial_of,
 )
-from tests.controller.worker import FakeWorker
+from tests.controller.worker import FakeWorker, answer
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -281,3 +285,25 @@ async def test_the_account_of_a_worker_that_died_with_the_controller_is_closed(t
         await eventually(lambda: trial.ledger.pending == 0)
         for one in (alive, heir):
             one.disconnect()
+
+
+@pytest.mark.parametrize("end", [Controller.stop, Controller.depose])
+async def test_a_controller_that_has_ended_looks_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: Callable[[Controller], Awaitable[None]]
+) -> None:
+    """What it decided then nobody would wait for, nor have saved."""
+    monkeypatch.setattr("proxy.controller.intake.BATCH_TIME", 1.0)
+    controller = Controller(parse(config_text(), directory=tmp_path), "", Shaky(tmp_path / "u.db"))
+    await controller.start(tmp_path)
+    worker = await FakeWorker(tmp_path).connect()
+    await worker.until(lambda: worker.lane(NAME))
+    trial = controller.trials[NAME]
+    worker.good(trial_of(controller), 5)
+    await eventually(lambda: trial.planned)
+    await end(controller)
+    looked, state = trial.looked, trial.rollout.state
+    await eventually(lambda: not trial.planned)
+    for _ in range(5):
+        controller.on_pair(worker.send(trial_of(controller), answer(0), Outcome(0, Reason.CONNECT)))
+    worker.disconnect()
+    assert (trial.looked, trial.rollout.state) == (looked, state)
