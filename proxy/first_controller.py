@@ -49,4 +49,5 @@ if __name__ == "__main__":
     gc.disable()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # they are for the supervisor, which ends this process
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # at an upgrade it holds them back
     sys.exit(main(Path(sys.argv[1]), socket.socket(fileno=int(sys.argv[2]))))

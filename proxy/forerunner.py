@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import selectors
 import socket
@@ -95,7 +96,7 @@ def read_first(path: Path) -> Forerunner:
     It is in our process group, as every child is; what it writes to standard error before it has its place is told
     only where it fails.
     """
-    ours, theirs = socket.socketpair()
+    ours, theirs = map(_above_standard, socket.socketpair())
     with theirs, contextlib.ExitStack() as undone:
         undone.enter_context(ours)
         with tempfile.TemporaryFile() as errors:
@@ -110,6 +111,13 @@ def read_first(path: Path) -> Forerunner:
             return Forerunner(read)
         undone.pop_all()
         return Forerunner(read, process, ours)
+
+
+def _above_standard(one: socket.socket) -> socket.socket:
+    """The same socket, where a child's standard streams are not laid over it: whoever has closed its own has their
+    numbers to give."""
+    with one:
+        return socket.socket(fileno=fcntl.fcntl(one.fileno(), fcntl.F_DUPFD_CLOEXEC, 3))
 
 
 def _read(process: subprocess.Popen[Any], place: socket.socket, errors: IO[bytes]) -> ConfigRead:

@@ -18,7 +18,7 @@ from proxy.children import ENVIRONMENT, Child
 from proxy.config_file import UNREADABLE, ConfigFile, ConfigRead
 from proxy.config_watch import Changes
 from proxy.errors import ConfigError, UnderstudyError
-from proxy.handover import PACKAGE_PARENT, needs_restart, what_it_wrote
+from proxy.handover import PACKAGE_PARENT, VARIABLE, needs_restart, what_it_wrote
 
 log = logging.getLogger("understudy.supervisor")
 
@@ -33,6 +33,7 @@ def our_module(*arguments: str) -> dict[str, Any]:
     """What starts a module of ours as a process of the tree."""
     # -P: a folder named `proxy` in the user's directory must not shadow the package.
     environment = {**ENVIRONMENT, **os.environ, "PYTHONPATH": PACKAGE_PARENT}
+    environment.pop(VARIABLE, None)  # an upgrade is the supervisor's
     return {"args": (sys.executable, "-P", "-m", *arguments), "env": environment}
 
 

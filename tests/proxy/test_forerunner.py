@@ -7,6 +7,8 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from proxy import handover
 from proxy.forerunner import Adopted, Forerunner, read_first
 from proxy.pairs import link
 from proxy.pairs.channel import Channel
@@ -103,6 +106,44 @@ def test_it_ends_when_it_is_let_go_of(path: Path) -> None:
     assert first._process.wait(30) == 0
     first.close()
     first.close()
+
+
+CLOSES = """
+import os, sys
+from pathlib import Path
+for number in map(int, sys.argv[2]):
+    os.close(number)
+from proxy.forerunner import read_first
+first = read_first(Path(sys.argv[1]))
+first.close()
+os._exit(0 if first.read.file().workers else 1)
+"""
+
+
+@pytest.mark.parametrize("closed", ["0", "1", "01", "012"])
+def test_it_reads_for_whoever_has_closed_its_standard_streams(closed: str, path: Path) -> None:
+    assert subprocess.run([sys.executable, "-c", CLOSES, str(path), closed]).returncode == 0
+
+
+def blocked(pid: int) -> int:
+    """The mask of signals that a process blocks."""
+    status = Path(f"/proc/{pid}/status").read_text("utf-8")
+    return int(status.partition("SigBlk:")[2].split()[0], 16)
+
+
+def test_nothing_of_an_upgrade_stays_with_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is started before the new supervisor has its handlers; a later controller is started when it has."""
+    monkeypatch.setenv(handover.VARIABLE, "{}")
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, handover.SIGNALS)
+    try:
+        first = read_first(path)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    try:
+        assert blocked(process_of(first)) == 0
+        assert handover.VARIABLE.encode() not in Path(f"/proc/{process_of(first)}/environ").read_bytes()
+    finally:
+        first.close()
 
 
 def test_one_that_has_gone_is_not_placed(path: Path, tmp_path: Path) -> None:
