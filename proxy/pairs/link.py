@@ -221,9 +221,9 @@ def pack_outcome(status: int, code: int, seconds: float, first: float, head: byt
 
 
 def cut_request(body: bytes) -> bytes:
-    """What PAIR carries of a request body that is cut: its first `KEPT` bytes, then what stands for the rest, by which
-    equal bodies are known: the length (8 bytes) and the CRC-32 (4) of all of it. Who makes two bodies that share these
-    could as well send one of them twice.
+    """What PAIR carries of a request body that is cut: its first `KEPT` bytes, and what stands for the rest: the length
+    (8 bytes) and the CRC-32 (4) of all of it. By these and its first KiB equal bodies are known. Who makes two bodies
+    that share them could as well send one of them twice.
 
     >>> len(cut_request(bytes(10**6))) - KEPT, cut_request(bytes(10**6)) == cut_request(bytes(10**6 + 1))
     (12, False)
