@@ -11,6 +11,7 @@ long it lasts: the mean of the past lags behind it by half."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -93,14 +94,18 @@ class CycleReference:
         """Compute `means` of all cells and `unsure`, the variance of the level. `noise` (channels,) is the variance of
         an observation, `bursts` by how much more a day's sum varies."""
         self.unsure = noise * bursts / np.maximum(self.trials.sum(0), 1e-9)
-        self.means = self._means(self.sums, noise, bursts, cyclic, rate)
-        if squares.any():
-            apart = centred(self.sums, self.trials, self.means, squares)
-            self.means = np.where(squares > 0.0, self._means(apart, noise, bursts, cyclic, rate), self.means)
+        self.means = self._means(self.sums, self.trials, noise, bursts, cyclic, rate)
+        some = np.flatnonzero(squares > 0.0)
+        if len(some):
+            apart = centred(self.sums, self.trials, self.means, squares)[:, some]
+            facts = (noise[some], bursts[some], cyclic[some], rate[some])
+            self.means[:, some] = self._means(apart, self.trials[:, some], *facts)
 
-    def _means(self, all_sums: Floats, noise: Floats, bursts: Floats, cyclic: Bools, rate: Bools) -> Floats:
+    def _means(
+        self, all_sums: Floats, all_trials: Floats, noise: Floats, bursts: Floats, cyclic: Bools, rate: Bools
+    ) -> Floats:
         shape = (self.days, self.phases, -1)
-        sums, trials = all_sums.reshape(shape), self.trials.reshape(shape)
+        sums, trials = all_sums.reshape(shape), all_trials.reshape(shape)
         level = (sums.sum((0, 1)) + np.where(rate, 0.5, 0.0)) / np.maximum(trials.sum((0, 1)) + rate, 1e-9)
         means = np.repeat(level[None], len(all_sums), axis=0)
         if self.phases > 1:
@@ -116,35 +121,48 @@ def centred(sums: Floats, trials: Floats, means: Floats, squares: Floats) -> Flo
     >>> centred(one, np.array([2.0, 2.0]), np.array([1.5, 0.0]), none).tolist()
     [3.0, 0.5]
     """
-    before, mean = np.roll(sums, 1, axis=-1), np.roll(means, 1, axis=-1)
+    before, mean = (np.concatenate((one[..., -1:], one[..., :-1]), axis=-1) for one in (sums, means))
     return np.asarray(sums - squares * mean * (2.0 * before - trials * mean))
 
 
 def _moves(rest: Floats, trials: Floats, noise: Floats, bursts: Floats) -> Floats:
     """By how much each (day, phase) differs from the level, (days, phases, channels)."""
-    moves = np.zeros_like(rest)
     weekly = len(rest) > 1
+    margins = [(axis, trials.sum(axis, keepdims=True)) for axis in ((0, 1) if weekly else (0,))]
+    found: list[Floats] = [np.zeros_like(seen) for _, seen in margins]
     for _ in range(2):  # backfitting: what one margin explains is taken from the other
-        for axis in (0, 1) if weekly else (0,):
-            move = _shrunk(rest.sum(axis, keepdims=True), trials.sum(axis, keepdims=True), noise * bursts)
-            moves, rest = moves + move, rest - trials * move
+        for (axis, seen), moved in zip(margins, found, strict=True):
+            move = _shrunk(rest.sum(axis, keepdims=True), seen, noise * bursts)
+            moved += move
+            rest = rest - trials * move
     if not weekly:
-        return moves
+        return found[0]
     move = _shrunk(*_smoothed(rest, trials), noise)
-    moves, rest = moves + move, rest - trials * move
+    moves, rest = found[0] + found[1] + move, rest - trials * move
     return moves + _shrunk(rest, trials, noise)
 
 
 def _smoothed(sums: Floats, trials: Floats) -> tuple[Floats, Floats]:
     """Sums and trials of the means over five phases around each, weighted by `AROUND`: as many trials as a mean of that
     variance has."""
-    shape = sums.shape
-    around = [np.roll(array.reshape(-1, shape[-1]), i - 2, axis=0) for array in (sums, trials) for i in range(5)]
-    total = sum(weight * one for weight, one in zip(AROUND, around[5:], strict=True))
-    squares = sum(weight**2 * one for weight, one in zip(AROUND, around[5:], strict=True))
-    means = sum(weight * one for weight, one in zip(AROUND, around[:5], strict=True)) / np.maximum(total, 1e-9)
-    worth = total**2 / np.maximum(squares, 1e-9)
-    return np.asarray(means * worth).reshape(shape), np.asarray(worth).reshape(shape)
+    total = _around(trials, AROUND)
+    worth = total**2 / np.maximum(_around(trials, [weight**2 for weight in AROUND]), 1e-9)
+    means = _around(sums, AROUND) / np.maximum(total, 1e-9)
+    return np.asarray(means * worth).reshape(sums.shape), np.asarray(worth).reshape(sums.shape)
+
+
+def _around(cells: Floats, weights: Sequence[float]) -> Floats:
+    """Weighted sums of each cell and the two on either side of it, (cells, channels); the first follows the last.
+
+    >>> _around(np.array([[[1.0], [0.0], [0.0], [0.0], [0.0], [0.0]]]), AROUND).ravel().tolist()
+    [3.0, 2.0, 1.0, 0.0, 1.0, 2.0]
+    """
+    flat = cells.reshape(-1, cells.shape[-1])
+    ring = np.concatenate((flat[-2:], flat, flat[:2]))
+    total, one = np.zeros_like(flat), np.empty_like(flat)  # in place: memory that is new each time costs more than sums
+    for i, weight in enumerate(weights):
+        total += np.multiply(weight, ring[4 - i : 4 - i + len(flat)], out=one)
+    return total
 
 
 def _shrunk(sums: Floats, trials: Floats, noise: Floats) -> Floats:
