@@ -93,7 +93,7 @@ def _values(upstream: UpstreamConfig) -> dict[str, str]:
 
 
 def _headers(asked: HeaderRules | UpstreamHeaders) -> HeaderSpec:
-    return HeaderSpec(asked.dropped, dict(asked.set))
+    return HeaderSpec(tuple(sorted(asked.dropped)), dict(asked.set))
 
 
 def _route(config: Config, route: RouteConfig) -> RouteSpec:

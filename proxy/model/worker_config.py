@@ -50,9 +50,12 @@ class DataPortSpec(Spec, frozen=True):
 
 
 class HeaderSpec(Spec, frozen=True):
-    """Headers that are left out of a head, in lower case, and those that are set."""
+    """Headers that are left out of a head, in lower case and in order, and those that are set.
 
-    dropped: frozenset[str] = frozenset()
+    No set is in a configuration: another process would write it in another order, and then no piece would be the same
+    as in the last one (`model.config_pieces`)."""
+
+    dropped: tuple[str, ...] = ()
     set: dict[str, str] = {}
 
 
