@@ -22,8 +22,9 @@ Payloads in JSON
   candidates away since, for want of a controller. Supervisor to controller, HELLO is the process tree.
 - TRIAL `{"index", "trial"}` names an index used by PAIR and MARK on this connection; for OBSERVATION it is a route's.
 - COUNTS are totals since the worker started, never deltas: a frame that is lost with a dying controller is made good by
-  the next one, and merging is still addition over incarnations. A trial that is over is in them until all of it has
-  been settled and told, and once more to a controller that connects.
+  a later one, and merging is still addition over incarnations. The ledger has trials of which something else is to be
+  said than the last time, and the others in turns (`worker/books.py`); on a new connection all of them, those that are
+  over once more.
   `{"ledger": {trial: {each of `model.REPORTED`: n}},
   "requests": [[route, upstream, leg, code, n]],
   "durations": [[route, upstream, leg, [n per bucket of BOUNDS, then above], sum]], "overhead": [[route, [n…], sum]],

@@ -49,6 +49,8 @@ class CompiledRoute:
         """Fields of a body that are looked for, if this may be its route."""
         self.reads_whole = any(pool.reads_whole for pool in self._pools)
         """More must be known of it than where they stand."""
+        self.is_checked = any(one.pool.is_checked for one in trials)
+        """Whether health checks say of a candidate whether it is ready."""
         dropped = [one.settings.drop for one in trials]
         if route.dual_write is not None:
             dropped.append(route.dual_write.drop)

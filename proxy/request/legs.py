@@ -74,6 +74,8 @@ class Upstream:
     """What of a JSON body is looked at or set on the way here."""
     reads_whole = False
     """More must be known of it than where these fields stand."""
+    is_checked = False
+    """Whether there are health checks; without them it is always ready."""
 
     @property
     def ready(self) -> bool:

@@ -75,6 +75,8 @@ class Draft:
     new: list[CompiledRoute]
     """Routes that the last one does not have, or has as others; `gone`: those of the last one that this one has not."""
     gone: list[CompiledRoute]
+    watched: list[CompiledRoute]
+    """Routes with a candidate whose health is checked: of no other can it change whether it is ready."""
     names: tuple[set[str], set[str], set[str]]
     """Of routes, upstreams and rollouts."""
 
@@ -91,6 +93,7 @@ class InForce:
         self._again: dict[str, int] = {}
         self._switches = 0
         self.recents: dict[str, Recent] = {}
+        self._watched: list[CompiledRoute] = []
         self.asked: WorkerConfig | None = None
         self.config: WorkerConfig | None = None
         self.pools: dict[str, Pool] = {}
@@ -100,6 +103,17 @@ class InForce:
     def compiled(self) -> Collection[CompiledRoute]:
         """Every route."""
         return self._compiled.values()
+
+    @property
+    def turned(self) -> list[CompiledRoute]:
+        """Routes with a candidate that has become ready, or is no more, since they were told."""
+        return [one for one in self._watched if any(trial.ready is not trial.pool.ready for trial in one.route.trials)]
+
+    @property
+    def ready(self) -> dict[str, bool]:
+        """What health checks say of candidates, by trial, where one has ended."""
+        trials = [trial for one in self._watched for trial in one.route.trials]
+        return {trial.settings.trial: trial.pool.ready for trial in trials if trial.pool.checked}
 
     def read(self, text: bytes) -> StepsTo[WorkerConfig]:
         """The configuration in a CONFIG; raises `ValueError`."""
@@ -135,12 +149,14 @@ class InForce:
             calls = _routes(compiled, self._routes[1], grpc=True)
             yield
             trials, new, gone = self._compare(compiled)
+            watched = [one for one in compiled.values() if one.is_checked]
             names = {one.name for one in config.routes}, set(config.upstreams), _rollouts(config)
             yield
         except BaseException:
             self._maker.discard(pools, self.pools)
             raise
-        return Draft(asked, config, table, after, pools, compiled, routes, calls, reader, trials, new, gone, names)
+        made = pools, compiled, routes, calls, reader, trials, new, gone, watched, names
+        return Draft(asked, config, table, after, *made)
 
     def _compare(
         self, compiled: dict[str, CompiledRoute]
@@ -185,6 +201,7 @@ class InForce:
         self._maker.settle(draft.pools)
         old, self.pools, self.trials = self.pools, draft.pools, trials
         self._compiled, self._reader, self._routes = draft.compiled, draft.reader, (draft.routes, draft.calls)
+        self._watched = draft.watched
         self.asked, self.config, self._again = draft.asked, draft.config, draft.table.again
         self._switches += 1
         return [pool for name, pool in old.items() if self.pools.get(name) is not pool]

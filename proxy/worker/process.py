@@ -49,7 +49,7 @@ from proxy.worker.downstream.listener import Listener, for_calls
 from proxy.worker.in_force import InForce, in_slices
 from proxy.worker.limits import ClientLimits
 from proxy.worker.links import OnChannel, OnFrame, keep_connected
-from proxy.worker.report import of_upstreams
+from proxy.worker.report import WorkerReports
 from proxy.worker.timers import TICK
 from proxy.worker.tls import for_clients
 from proxy.worker.upstream.pool import Pool
@@ -83,12 +83,12 @@ class Worker:
         self._books = TrialBooks(self.context.publisher)
         self._maker = PoolMaker(self.context, (slot, workers), look_up)
         self._in_force = InForce(self.context, self._books, self._maker, (slot, workers))
+        self._reports = WorkerReports(self.context, self._books, self._in_force, lambda: self._maker.resolvers)
         self._reloads = asyncio.Lock()
-        self._table = Table(0)
+        self._table, self._taken = Table(0), b""
         self._told, self._linked = asyncio.Event(), asyncio.Event()
         self._tables: Channel | None = None
         self._deposed: Channel | None = None  # the link on which a table came that was too old
-        self._refused_tables = 0
         self._control: Channel | None = None
         self._controller_heard = time.monotonic()
         self._lost = False
@@ -161,22 +161,27 @@ class Worker:
             one.route.refresh()
 
     def _on_tables(self, channel: Channel, kind: Frame, payload: bytes) -> None:
-        if kind is Frame.TABLE and not self._take(link.decode_table(payload)):
+        if kind is Frame.TABLE and not self._has(payload) and not self._take(link.decode_table(payload)):
             self._deposed = channel
         elif kind is Frame.TABLE:
-            self._deposed = None
+            self._deposed, self._taken = None, payload
             channel.send(link.note(Frame.ACK, {"number": self._table.number, "term": self._table.term}))
         if channel is not self._deposed:  # one whose tables are too old to take is as good as none
             self._controller_heard = time.monotonic()
 
+    def _has(self, payload: bytes) -> bool:
+        """Whether this very table is in force: after a reload it is most often the last one again."""
+        return payload == self._taken and not self._lost and self._in_force.is_of(self._table, self._table)
+
     def _take(self, table: Table) -> bool:
         """Put a routing table into force, unless the one that is is newer; whether it was."""
         if table.is_older_than(self._table):
-            self._refused_tables += 1
+            self._reports.refused()
             refused, held = ({"term": one.term, "number": one.number} for one in (table, self._table))
             logs.event(log, "table.refused", logging.WARNING, refused=refused, held=held)
             return False
         before, self._table, self._lost = self._table, table, False
+        self._books.tell({lane.trial for lane in table.lanes} - {lane.trial for lane in before.lanes})
         if self._in_force.asked is None or self._in_force.is_of(table, before):
             self._apply()
         else:
@@ -230,28 +235,22 @@ class Worker:
         self._timers["tick"] = self.loop.call_later(TICK, self._tick)  # first: what breaks below must not end it
         self.context.wheel.sweep(time.monotonic())
         self.context.look_at_clock()
-        if any(trial.ready is not trial.pool.ready for trial in self.trials.values()):
-            self._apply()  # a candidate's health check began to succeed, or to fail
-            self._send_report()  # which a rollout waits for
+        if turned := self._in_force.turned:
+            self._apply(turned)  # a candidate's health check began to succeed, or to fail
+            self._spawn(self._report_in_slices())  # which a rollout waits for
         self._books.mark()
         self.context.request_log.send(self.context.publisher)
 
     def _report(self) -> None:
         self._timers["report"] = self.loop.call_later(REPORT_EVERY, self._report)
         self._books.turn()
-        self._send_report()
+        self._spawn(self._report_in_slices())
 
-    def _send_report(self) -> None:
-        context = self.context
-        for recent in self._in_force.recents.values():
-            recent.refresh()
-        context.publisher.exposed(self.trials.values())
-        context.publisher.flush()  # a report goes behind the pairs that it counts as sent, or they would seem lost
-        others = of_upstreams(self.pools, self._maker.resolvers, self.trials.values())
-        totals = {**context.counts.report(), "ledger": self._books.ledger(), "refused_tables": self._refused_tables}
-        totals["observed"] = self._books.observed()
-        if context.publisher.counts(totals | others | {"request_log": context.request_log.dropped}):
-            self._books.told(self.trials)
+    async def _report_in_slices(self) -> None:
+        self._send_report(await self._reports.figures())
+
+    def _send_report(self, figures: dict[str, object] | None = None) -> None:
+        self._reports.send(figures)
         self._look_for_controller(time.monotonic())
         if self._control is not None:
             self._control.send(link.frame(Frame.ALIVE, b""))

@@ -1,27 +1,83 @@
-"""What a worker reports of its upstreams, each second."""
+"""What a worker reports, each second: the totals of COUNTS.
+
+With hundreds of routes they take several milliseconds. So the figures are gathered in steps between requests; what
+the controller must find in the order of the pairs (the ledger) is taken when the report is sent, and costs little.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from proxy.request.rollouts import Trial
+import orjson
+
+from proxy.model.config_pieces import StepsTo, finish
+from proxy.request.counts import Counts
 from proxy.resolver import Resolver
+from proxy.worker.books import TrialBooks
+from proxy.worker.context import WorkerContext
+from proxy.worker.in_force import InForce, in_slices
 from proxy.worker.upstream.pool import Pool
 
+AT_ONCE = 16
+"""Upstreams of one step: a tenth of a millisecond."""
 
-def of_upstreams(
-    pools: Mapping[str, Pool], resolvers: Mapping[str, Resolver], trials: Iterable[Trial]
-) -> dict[str, object]:
-    """The parts of COUNTS on upstreams: connections, lookups, endpoints, and which candidates are ready."""
-    return {
-        "ready": {trial.settings.trial: trial.pool.ready for trial in trials if trial.pool.checked},
-        "connections": [
-            [name, state, n]
-            for name, pool in pools.items()
-            for state, n in zip(("idle", "busy", "waiting"), pool.counts, strict=True)
-        ],
-        "lookups": [[name, resolver.failures] for name, resolver in resolvers.items()],
-        "unhashed": [[name, pool.balancer.unhashed] for name, pool in pools.items() if pool.settings.hash_key],
-        "paths": [[name, pool.settings.path.missed] for name, pool in pools.items() if pool.settings.path],
-        "endpoints": [[name, *row] for name, pool in pools.items() for row in pool.rows],
-    }
+_Rows = list[list[Any]]
+Resolvers = Mapping[str, Resolver]
+
+
+class WorkerReports:
+    """Sends them."""
+
+    def __init__(
+        self, context: WorkerContext, books: TrialBooks, in_force: InForce, resolvers: Callable[[], Resolvers]
+    ) -> None:
+        self._context, self._books, self._in_force, self._resolvers = context, books, in_force, resolvers
+        self._refused_tables = 0
+
+    def refused(self) -> None:
+        """A table of a former leader was not taken."""
+        self._refused_tables += 1
+
+    async def figures(self) -> dict[str, object]:
+        """What may be gathered beforehand, without a turn of the loop that clients would feel."""
+        return await in_slices(self._figures())
+
+    def _figures(self) -> StepsTo[dict[str, object]]:
+        return figures(self._context.counts, self._in_force.pools, self._resolvers())
+
+    def send(self, known: dict[str, object] | None = None) -> None:
+        """Report now; `known` are figures, gathered before."""
+        publisher, in_force = self._context.publisher, self._in_force
+        totals = finish(self._figures()) if known is None else known
+        for recent in in_force.recents.values():
+            recent.refresh()
+        publisher.exposed(in_force.trials.values())
+        publisher.flush()  # a report goes behind the pairs that it counts as sent, or they would seem lost
+        totals |= {"ready": (ready := in_force.ready), "ledger": self._books.ledger(ready)}
+        totals |= {"observed": self._books.observed(), "request_log": self._context.request_log.dropped}
+        totals["refused_tables"] = self._refused_tables
+        if publisher.counts(totals):
+            self._books.told(in_force.trials)
+
+
+def figures(counts: Counts, pools: Mapping[str, Pool], resolvers: Resolvers) -> StepsTo[dict[str, object]]:
+    """The parts of COUNTS that need not be of one moment: requests, connections, lookups, endpoints."""
+    found: dict[str, object] = yield from counts.report_in_steps()
+    found["lookups"] = [[name, resolver.failures] for name, resolver in list(resolvers.items())]
+    connections, endpoints, unhashed, paths = _Rows(), _Rows(), _Rows(), _Rows()
+    for number, (name, pool) in enumerate(list(pools.items())):
+        connections += ([name, *row] for row in zip(("idle", "busy", "waiting"), pool.counts, strict=True))
+        endpoints += ([name, *row] for row in pool.rows)
+        if pool.settings.hash_key:
+            unhashed.append([name, pool.balancer.unhashed])
+        if pool.settings.path:
+            paths.append([name, pool.settings.path.missed])
+        if not number % AT_ONCE:
+            yield
+    found |= {"unhashed": unhashed, "paths": paths}
+    found["connections"] = orjson.Fragment(orjson.dumps(connections))  # text by now, as most of a report is
+    yield
+    found["endpoints"] = orjson.Fragment(orjson.dumps(endpoints))
+    yield
+    return found

@@ -78,6 +78,7 @@ class Pool(Http1ConnectionOwner):
         key = settings.hash_key
         self.pointers = (*(tokens[:1] for tokens, _ in self.set_json), *(key.pointers if key is not None else ()))
         self.reads_whole = not stands_alone(self.set_json)
+        self.is_checked = settings.health is not None
         self.open = 0
         self.closing = False
         self.known: KnownHeads[Answer] = KnownHeads(MAX_KNOWN)
@@ -389,7 +390,7 @@ class Pool(Http1ConnectionOwner):
     @property
     def counts(self) -> tuple[int, int, int]:
         """Connections idle and busy, and legs waiting for one."""
-        idle = sum(len(endpoint.idle) for endpoint in self.endpoints)
+        idle = sum(len(endpoint.idle) for endpoint in self.endpoints) if self.open else 0
         return idle, self.open - idle, len(self._waiting)
 
     @property
