@@ -15,6 +15,9 @@ import aiohttp
 import orjson
 import yaml
 from aiohttp import web
+from click.testing import CliRunner
+
+from proxy.cli import main
 
 Rollout = dict[str, Any]
 
@@ -186,3 +189,10 @@ async def served(app: web.Application) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
+
+
+async def command_says(*words: str) -> tuple[int, str]:
+    """The exit code and the standard output of a command, which runs in a thread here: a process of its own would
+    import for most of a second."""
+    told = await asyncio.to_thread(CliRunner().invoke, main, words, catch_exceptions=False)
+    return told.exit_code, told.stdout

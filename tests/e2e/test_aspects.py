@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.e2e.harness import running, served
+from tests.e2e.harness import command_says, running, served
 
 PREDICTIONS = {
     "intent": {"protocol": "json", "pointer": "/intent", "kind": "label"},
@@ -72,17 +72,8 @@ async def judged(folder: Path, refuses: int) -> tuple[dict[str, Any], str, str]:
                         await one
             async with session.get(f"{understudy.admin_url}/metrics") as reply:
                 metrics = await reply.text()
-    said = await understudy_judge(folder)
+    _, said = await command_says("judge", str(folder / "pairs.jsonl"), "--config", str(folder / "understudy.yaml"))
     return ended, metrics, said
-
-
-async def understudy_judge(folder: Path) -> str:
-    import sys
-
-    command = (sys.executable, "-m", "proxy", "judge", "pairs.jsonl", "--config", "understudy.yaml")
-    process = await asyncio.create_subprocess_exec(*command, cwd=folder, stdout=asyncio.subprocess.PIPE)
-    out, _ = await process.communicate()
-    return out.decode()
 
 
 @pytest.mark.parametrize("refuses", [0, 5])

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import itertools
 import json
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.e2e.harness import Rollout, running, served
+from tests.e2e.harness import Rollout, command_says, running, served
 from tests.predictions import language_examples as examples
 
 PRICE = {"input": 2.0, "output": 8.0}
@@ -107,20 +106,13 @@ async def receiver(told: asyncio.Queue[dict[str, Any]]) -> AsyncIterator[str]:
         yield f"{url}/hook"
 
 
-async def program(folder: Path, *words: str) -> tuple[int | None, str]:
-    """The exit code and the output of a command."""
-    command = (sys.executable, "-m", "proxy", *words)
-    process = await asyncio.create_subprocess_exec(*command, cwd=folder, stdout=asyncio.subprocess.PIPE)
-    out, _ = await process.communicate()
-    return process.returncode, out.decode()
-
-
 async def a_build_fails(folder: Path, ratio: float) -> None:
-    code, said = await program(folder, "judge", "pairs.jsonl", "--config", "understudy.yaml")
+    judge = ("judge", str(folder / "pairs.jsonl"), "--config", str(folder / "understudy.yaml"))
+    code, said = await command_says(*judge)
     assert code == 1, said
     assert "cost now 1." in said
     assert "an answer costs EUR 0.00" in said
-    code, report = await program(folder, "judge", "pairs.jsonl", "--config", "understudy.yaml", "--json")
+    code, report = await command_says(*judge, "--json")
     assert json.loads(report)["cost"]["ratio"] == pytest.approx(ratio, rel=0.05)
 
 
@@ -141,7 +133,7 @@ async def test_a_candidate_that_writes_twice_as_much_is_rolled_back_and_all_say_
         entries = (await understudy.api("/api/v1/rollouts/r/v2/journal"))["journal"]
         (journal,) = [one for one in entries if one["kind"] == "rolled_back"]
         metrics = await understudy.metrics()
-        code, status = await program(tmp_path, "status", "--admin", understudy.admin_url)
+        code, status = await command_says("status", "--admin", understudy.admin_url)
     assert ended["reason"].startswith("cost now 1."), ended["reason"]
     cost = ended["cost"]
     # 100 tokens in and on average 58 out: 0.00066 of live, 0.00113 of the candidate
@@ -176,7 +168,9 @@ async def test_a_cheaper_candidate_is_promoted_whether_or_not_it_says_its_tokens
     assert (cost["counted"] > 0) is not says
     (finding,) = [one for one in ended["findings"] if one["guard"] == "max_cost"]
     assert ("tokens were estimated in" in finding["reason"]) is not says
-    code, said = await program(tmp_path, "judge", "pairs.jsonl", "--config", "understudy.yaml")
+    code, said = await command_says(
+        "judge", str(tmp_path / "pairs.jsonl"), "--config", str(tmp_path / "understudy.yaml")
+    )
     assert code == 0, said
 
 
