@@ -31,6 +31,7 @@ from typing import Any
 
 from proxy import logs
 from proxy.config import Config
+from proxy.controller.at_work import RolloutsAtWork
 from proxy.controller.drift.watching import DriftWatching
 from proxy.controller.dumping import dumped
 from proxy.controller.effect_executor import EffectExecutor
@@ -87,7 +88,7 @@ class Controller:
         self.versions = VersionKeeper(store, self, config, clock)
         self.config_hash = config_hash
         self.store = store
-        self.trials: dict[str, RolloutRun] = {}
+        self.trials = RolloutsAtWork()
         self.traffic = traffic or ReplicaTraffic()
         self._own_traffic = traffic is None
         self.tallies = self.traffic.tallies
@@ -263,11 +264,9 @@ class Controller:
         """Close the accounts of workers that died while no controller was there to see it."""
         here, over = self.connections.workers, self.connections.over
         for trial in self.registry.everyone:
-            for worker in trial.pair_ledger.workers:
-                if worker not in here and over(worker) and not self.intake.waits(trial):
+            for worker in trial.pair_ledger.others(here.keys()):
+                if over(worker) and not self.intake.waits(trial):
                     self.intake.gone(worker, trial)
-
-    # --- time --------------------------------------------------------------------------------------------------------
 
     # --- who looks and decides (intake.Judge) ------------------------------------------------------------------------
 
@@ -280,11 +279,16 @@ class Controller:
     def look(self, trial: RolloutRun) -> None:
         """Look at a rollout and let what is seen happen to it. Looking and deciding are one step: nothing comes between
         a verdict and the evidence that is journaled with it."""
-        before = trial.looked
+        before, change = trial.assessment, trial.rollout.change
         looked = trial.look(self._clock(), self.executor.blocked_by(trial))
-        if before is None or looked.assessment is not before.assessment:
+        if looked.assessment is not before:
             self.streams.tell("rollout.changed", self._clock(), {"rollout": trial.name})
-        self.spawn(self.executor.decide(trial, looked))
+        decided = self.executor.decide(trial, looked)
+        if trial.rollout.change != change or trial.rising is not None:
+            self.spawn(decided)
+        else:
+            decided.close()  # nothing is to be carried out
+            trial.rest(looked.now, decides=self.executor.term.may_act())
 
     async def _keep_looking(self) -> None:
         while True:
@@ -292,9 +296,9 @@ class Controller:
             try:
                 self._close_accounts()
                 self.outcomes.settle()
-                for trial in list(self.trials.values()):
-                    self.intake.catch_up(trial)
-                    await asyncio.sleep(0)  # a look takes 20 ms, and there may be many
+                async for trial in self.trials.in_turns():  # a look takes 20 ms; most of many would see nothing new
+                    if not trial.rests(self._clock(), self.executor.blocked_by(trial)):
+                        self.intake.catch_up(trial)
                 await self.drift.look(time.monotonic())
                 self._turn_budgets(time.monotonic())
             except Exception:  # a bug in one look must not end all looks, and must not be hidden: nobody hears ALIVE

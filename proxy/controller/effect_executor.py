@@ -25,6 +25,7 @@ from itertools import chain
 from typing import Any, Protocol
 
 from proxy import logs
+from proxy.controller.at_work import RolloutsAtWork
 from proxy.controller.leader_term import LeaderTerm
 from proxy.controller.report import ended_json, event_data, journal_detail
 from proxy.controller.rollout_run import RolloutRun, lane_of
@@ -87,7 +88,7 @@ class EffectExecutor:
 
     def __init__(
         self,
-        trials: dict[str, RolloutRun],
+        trials: RolloutsAtWork,
         store: RolloutStore,
         connections: WorkerConnections,
         subscribers: Subscribers,
@@ -116,9 +117,8 @@ class EffectExecutor:
 
     def blocked_by(self, trial: RolloutRun) -> str | None:
         """Another rollout of the same route that has weight, or whose weight workers may still use."""
-        for other in self._trials.values():
-            same = other is not trial and other.plan.route == trial.plan.route
-            if same and (other.weights or other.name in self._leaving):
+        for other in self._trials.of_route(trial.plan.route):
+            if other is not trial and (other.weights or other.name in self._leaving):
                 return other.name
         return None
 

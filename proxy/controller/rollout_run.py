@@ -30,7 +30,7 @@ from proxy.controller.judging.rollout_judging import RolloutJudging
 from proxy.controller.rate import RateMeter
 from proxy.controller.readings import Readings
 from proxy.controller.recorder import Recorder
-from proxy.controller.rollout_outcomes import KnownLater
+from proxy.controller.rest import Rest, Resting
 from proxy.controller.sample_pairs import MAX_BODY, MAX_SPOKEN, SamplePairs
 from proxy.controller.sampling import SampleBudget
 from proxy.evidence import Evidence, Tripwire
@@ -76,7 +76,7 @@ def lane_of(rollout: RolloutState, plan: Plan) -> Lane:
     return replace(lane, again=plan.again)
 
 
-class RolloutRun(KnownLater):
+class RolloutRun(Resting):
     """A rollout at work. `added_at` is the monotonic time at which the last pair that mattered was added."""
 
     def __init__(self, plan: Plan, rollout: RolloutState, evidence: Evidence, pair_ledger: PairLedger) -> None:
@@ -99,7 +99,8 @@ class RolloutRun(KnownLater):
         self.is_spoken = False  # whether answers are those of language models
         self.token_pairs = {"usage": 0, "events": 0}  # pairs by what their tokens were counted by, since the start
         self.tripwire = Tripwire(plan.consecutive_failures)
-        self.looked: Looked | None = None
+        self._looked: Looked | None = None
+        self._rest = Rest()
         self.planned = False  # whether a flush of the batch is due at a certain time
         self.filled_at = 0.0  # when a micro-batch was full the last time, by the loop's clock
         self.adding = False  # whether readings are being added in turns
@@ -146,7 +147,7 @@ class RolloutRun(KnownLater):
 
     def refresh(self, now: float) -> None:
         """Look again if the evidence has changed since the last look, so that what is journaled belongs together."""
-        if self.looked is None or self._changed:
+        if self._looked is None or self._changed:
             self.look(now, self.rollout.blocked_by)
 
     def take(self, pair: Pair, kept: Pair | None = None) -> Tripped | None:
@@ -220,6 +221,7 @@ class RolloutRun(KnownLater):
 
     def readiness(self, worker: str, ready: bool | None) -> None:
         """What a worker's health checks say of the candidate, `None` when they have said nothing."""
+        self._rest.end()
         if ready is None:
             self._ready.pop(worker, None)
         else:
@@ -232,6 +234,7 @@ class RolloutRun(KnownLater):
 
     def gone(self, worker: str) -> None:
         """Nothing more will come from a worker."""
+        self._rest.end()
         self._ready.pop(worker, None)
         self.readings.gone(worker)
 
@@ -282,7 +285,11 @@ class RolloutRun(KnownLater):
 
     def afford(self, now: float, auto: PairPace) -> bool:
         """Turn the share that budgets afford (monotonic seconds, the common pace); whether to tell the workers."""
-        return self.budget.turn(now, self.ledger, auto, enough_pairs(self.rollout, self.looked, self.plan))
+        assessment, ledger = self.assessment, self.ledger
+        if self.budget.rests(now, auto, ledger, self.rollout, self.plan, assessment):
+            return False
+        enough = enough_pairs(self.rollout, self._looked, self.plan)
+        return self.budget.turn(now, ledger, auto, enough, self.rollout, self.plan, assessment)
 
     def told(self) -> Lane:
         """The lane as workers are to have it."""
@@ -308,8 +315,10 @@ class RolloutRun(KnownLater):
 
     def look(self, now: float, blocked_by: str | None) -> Looked:
         """Look at the evidence (again only if it changed); `now` in epoch seconds."""
+        if self._rest.at > self._rate.at:
+            self._rate.update(self._rate.count, self._rest.at)  # nothing came while it rested
         rate = self._rate.update(self.pair_ledger.compared, now)
-        if self.looked is None or self._changed or rate < SLOWER * self.assessed_at:
+        if self._looked is None or self._changed or rate < SLOWER * self.assessed_at:
             self.assessed_at = rate
             began = time.perf_counter()
             assessment = self.evidence.assess(rate, self._held, serving=self.serving)
@@ -317,11 +326,12 @@ class RolloutRun(KnownLater):
             self._look_cost = self._looked_at - began
             self._changed = False
         else:
-            assessment = self.looked.assessment
+            assessment = self._looked.assessment
         pairs, candidate_pairs = self.evidence.stage_pairs, self.evidence.stage_candidate_pairs
         self.charts.look(now, assessment, self.rollout.weight / 100)
-        self.looked = Looked(now, assessment, pairs, candidate_pairs, blocked_by, rate, self.ready, self.srm)
-        return self.looked
+        self._looked = Looked(now, assessment, pairs, candidate_pairs, blocked_by, rate, self.ready, self.srm)
+        self._rest.end()
+        return self._looked
 
     @property
     def _held(self) -> int:
@@ -335,7 +345,7 @@ class RolloutRun(KnownLater):
         self.flush_some()
         assessment = self.evidence.assess(None, self._held, forecast=False, serving=self.serving)
         pairs, candidate_pairs = self.evidence.stage_pairs, self.evidence.stage_candidate_pairs
-        self.looked = Looked(now, assessment, pairs, candidate_pairs)
+        self._looked, self._rest = Looked(now, assessment, pairs, candidate_pairs), Rest()
         self.charts.look(now, assessment, self.rollout.weight / 100)
         self._changed = False
 
@@ -353,7 +363,7 @@ class RolloutRun(KnownLater):
         self.readings.late = late
         self._rate = RateMeter()
         self.budget.renew()
-        self.looked = None
+        self._looked, self._rest = None, Rest()
         self.tripwire = Tripwire(plan.consecutive_failures)
         self.adopt(plan)
 

@@ -4,6 +4,7 @@ workers are told."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from operator import is_
 from typing import Literal
 
 from proxy.config import Mirror
@@ -84,9 +85,12 @@ class SampleBudget:
     _sampled: int = 0
     _idle_pace: PairPace = field(default_factory=PairPace)
     _seen: int = 0
+    _given: tuple[object, ...] = ()
+    _rested_at: float = 0.0
 
     def limit(self, tokens: int | None, pairs: PairLimit, money: MoneyBudget | None = None) -> None:
         """What the file says now."""
+        self._given = ()
         if pairs != self.pair_limit:
             self.pace = PairPace(share=START)
             self.told_pairs = BUCKETS if pairs == "auto" else self.pace.affords
@@ -96,8 +100,8 @@ class SampleBudget:
 
     def follow(self, mirror: Mirror) -> None:
         """The same, of a rollout's `mirror`."""
-        self.limit(mirror.max_tokens_per_minute, mirror.max_pairs_per_second, mirror.max_cost)
         self.idle_limit = None if mirror.idle_pairs_per_second == "all" else mirror.idle_pairs_per_second
+        self.limit(mirror.max_tokens_per_minute, mirror.max_pairs_per_second, mirror.max_cost)
 
     def pay(self, pair: Pair, reading: Reading, bounds: Bounds) -> None:
         """A pair has come, and this was read of it."""
@@ -112,9 +116,38 @@ class SampleBudget:
         pairs = BUCKETS if self.pair_limit is None else self.told_pairs
         return min(self.tokens.affords, self.money.affords, pairs, self.told_idle)
 
-    def turn(self, now: float, ledger: Ledger, auto: PairPace, idle: str = "") -> bool:
+    def rests(self, now: float, auto: PairPace, *given: object) -> bool:
+        """Whether a step at `now`, with what was `given` to the last one, would change nothing but its time; then it is
+        as if taken."""
+        if len(self._given) != len(given) or not all(map(is_, self._given, given)):
+            return False
+        if self.tokens.most is not None or self.money.most is not None:
+            return False
+        if self.pair_limit == "auto":
+            if turns(self.told_pairs, auto.affords):
+                return False
+            self.pace = auto
+        elif self.pair_limit is not None and self.pace.rate:
+            return False
+        if self.idle_limit is not None and self._idle_pace.rate:
+            return False
+        self._rested_at = now
+        return True
+
+    def _wake(self) -> None:
+        """The last of the steps that were as if taken: none came in between, so only its time is another."""
+        at, self._rested_at = self._rested_at, 0.0
+        if at > self._idle_pace.at:
+            self._idle_pace = replace(self._idle_pace, at=at)
+        if self.pair_limit != "auto" and at > self.pace.at:
+            self.pace = replace(self.pace, at=at)
+
+    def turn(self, now: float, ledger: Ledger, auto: PairPace, idle: str = "", *given: object) -> bool:
         """A step of all, at `now` (monotonic seconds); whether workers are to be told. `idle` says why no guard needs
-        more pairs, if none does."""
+        more pairs, if none does. `given` is what all this follows from, beside the time and `auto`."""
+        if self._rested_at:
+            self._wake()
+        self._given = given
         spared = self._turn_idle(now, ledger, idle)
         turned = [self.tokens.turn(now, ledger), self.money.turn(now, ledger), self._turn_pairs(now, ledger, auto)]
         return any(turned) or spared
@@ -155,4 +188,5 @@ class SampleBudget:
         self.tokens.renew()
         self.money.renew()
         self._sampled = self._seen = 0
+        self._given = ()
         self.told_idle = BUCKETS

@@ -18,7 +18,7 @@ has nothing pending.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Set
 from dataclasses import asdict, dataclass, field, replace
 from operator import attrgetter
 from typing import Any
@@ -94,9 +94,11 @@ class PairLedger:
         self.ended: Mapping[str, Any] | None = None
         """Verdict and findings of the end of the rollout, as they are shown since (`report.ended_json`)."""
         self.outcomes = Outcomes()
+        self._sums: Ledger | None = None  # since nothing was booked
 
     def account(self, worker: str) -> WorkerLedger:
-        """The account of an incarnation, opened when it is new."""
+        """The account of an incarnation, opened when it is new. Whoever asks may change it, and does so at once."""
+        self._sums = None
         found = self._accounts.get(worker)
         if found is None:
             found = self._accounts[worker] = self._reopened(worker) or WorkerLedger()
@@ -119,6 +121,11 @@ class PairLedger:
     def workers(self) -> tuple[str, ...]:
         """Incarnations with an open account."""
         return tuple(self._accounts)
+
+    def others(self, here: Set[str]) -> Collection[str]:
+        """Of these those that are not here."""
+        accounts = self._accounts.keys()
+        return () if accounts <= here else accounts - here
 
     @property
     def compared(self) -> int:
@@ -145,7 +152,7 @@ class PairLedger:
         """So many pairs entered the evidence as `compared`, `live_failed` or, for a `reason`, `unparseable`; or came
         too `late` to."""
         account = self.account(worker)
-        account.booked += pairs
+        account.booked += pairs  # `account` has forgotten the sums
         account.arrived = max(account.arrived, account.booked)
         self._results[result] += pairs
         if result == "unparseable":
@@ -156,13 +163,14 @@ class PairLedger:
         account = self._accounts.pop(worker, None)
         if account is None:
             return
+        self._sums = None
         self._add_closed(account, 1)
         self._aside[worker] = account
         for oldest in list(self._aside)[:-ASIDE]:
             del self._aside[oldest]
 
     def ledger(self) -> Ledger:
-        """The ledger now.
+        """The ledger now: the same one as long as nothing changes.
 
         >>> ledger = PairLedger()
         >>> _ = ledger.account("w").report({"sampled": 3, "shed": 1, "sent": 0})
@@ -171,6 +179,11 @@ class PairLedger:
         >>> sums.sampled, sums.shed, sums.compared, sums.pending
         (3, 1, 1, 1)
         """
+        if self._sums is None:
+            self._sums = self._summed()
+        return self._sums
+
+    def _summed(self) -> Ledger:
         sampled = lost = 0
         rows = []
         for account in (*self._accounts.values(), self._closed):

@@ -7,8 +7,8 @@ import asyncio
 
 import pytest
 
+from proxy.controller.at_work import RolloutsAtWork
 from proxy.controller.effect_executor import EffectExecutor
-from proxy.controller.rollout_run import RolloutRun
 from proxy.controller.store.interface import Change, CommitDoubtError
 from proxy.errors import StoreError
 from proxy.model import State
@@ -37,7 +37,7 @@ class Scene:
 
     def __init__(self, *, stands: bool) -> None:
         self.disk = Doubtful()
-        self.trials: dict[str, RolloutRun] = {}
+        self.trials = RolloutsAtWork()
         self.executor = EffectExecutor(self.trials, self.disk, Plane(self.disk), Nobody(), lambda: 1.0)  # type: ignore[arg-type]
         self.disk.stands = stands
 

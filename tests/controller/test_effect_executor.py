@@ -14,6 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from proxy.controller.at_work import RolloutsAtWork
 from proxy.controller.effect_executor import EffectExecutor
 from proxy.controller.rollout_run import RolloutRun
 from proxy.controller.store.interface import Contents
@@ -63,7 +64,7 @@ class Life(RuleBasedStateMachine):
         """A controller starts: it takes up what is saved and workers connect to it."""
         self.disk.kill, self.disk.fails, self.disk.hangs = -1, False, None
         self.plane.heard = asyncio.Event()
-        self.trials: dict[str, RolloutRun] = {}
+        self.trials = RolloutsAtWork()
         self.executor = EffectExecutor(self.trials, self.disk, self.plane, Nobody(), lambda: self.now)  # type: ignore[arg-type]
         self.executor.take_up(Contents("id", self.disk.table, list(self.disk.rollouts.values())))
         self.plane.connected = set()
@@ -100,7 +101,8 @@ class Life(RuleBasedStateMachine):
         """As the registry does: it is there until its way down has been carried out."""
         trial = self.trials[name]
         await self.executor.decide(trial, Removed(self.now))
-        self.out[name] = self.trials.pop(name, trial)
+        self.out[name] = trial
+        del self.trials[name]
 
     async def put_back(self, plan: Plan) -> None:
         trial = self.trials[plan.name] = self.out.pop(plan.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 
+from proxy.controller.at_work import RolloutsAtWork
 from proxy.controller.effect_executor import EffectExecutor
 from proxy.controller.rollout_run import RolloutRun
 from proxy.model import Assessment, Verdict
@@ -15,7 +16,7 @@ from tests.controller.life import PLANS, Disk, Nobody, Plane, make_trial
 
 async def two_on_a_route() -> tuple[Disk, Plane, EffectExecutor, tuple[RolloutRun, ...]]:
     """Two rollouts that have just begun, and both workers connected."""
-    disk, trials = Disk(), dict[str, RolloutRun]()
+    disk, trials = Disk(), RolloutsAtWork()
     plane = Plane(disk)
     plane.connected = {0, 1}
     executor = EffectExecutor(trials, disk, plane, Nobody(), lambda: 1.0)  # type: ignore[arg-type]
