@@ -1,6 +1,6 @@
 """The configuration's files as they were last read: what the supervisor knows of them, and what it tells its children.
 
-It is read in a process of its own (`config_reader`, `first_controller`), which needs pydantic, YAML and all that the
+It is read in a process of its own (`config_reader`), which needs pydantic, YAML and all that the
 guards import. What comes back is plain values: they are sent on as they are.
 """
 

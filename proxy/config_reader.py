@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,37 +12,22 @@ from proxy.answers import give, own_output
 from proxy.config import Config, build
 from proxy.config.fingerprint import fingerprint
 from proxy.config.for_workers import worker_config
-from proxy.config.including import ConfigTexts, KnownParts
+from proxy.config.including import ConfigTexts
 from proxy.config.text import Document
 from proxy.config_file import UNREADABLE, ConfigFile, ConfigRead, TreeSettings
 from proxy.config_watch import WatchedFiles
 from proxy.errors import ConfigError
 
 
-@dataclass(frozen=True, slots=True)
-class ReadHere:
-    """What was read in this process: the texts, what other processes are told, and the configuration if it is valid."""
-
-    texts: ConfigTexts
-    told: ConfigRead
-    config: Config | None
-
-
 def read_file(path: Path) -> ConfigRead:
     """A file and what it includes; raises `OSError` and `UnicodeDecodeError` where the main one cannot be read."""
-    return read_here(path).told
-
-
-def read_here(path: Path, known: KnownParts | None = None) -> ReadHere:
-    """The same, for a process that needs the configuration itself as well."""
     texts = ConfigTexts.load(path, os.environ)
-    document = texts.document(os.environ, known)
+    document = texts.document(os.environ)
     watched = WatchedFiles(Path(texts.source), texts.patterns, document.secret_files, texts.directory)
     try:
-        config = build(document, texts.source, files=True)
+        return ConfigRead(watched, _meant(texts, document, build(document, texts.source, files=True)))
     except ConfigError as mistakes:
-        return ReadHere(texts, ConfigRead(watched, mistakes), None)
-    return ReadHere(texts, ConfigRead(watched, _meant(texts, document, config)), config)
+        return ConfigRead(watched, mistakes)
 
 
 def _meant(texts: ConfigTexts, document: Document, config: Config) -> ConfigFile:
@@ -84,17 +68,17 @@ def fixed(config: Config) -> dict[str, Any]:
     }
 
 
-def read_and_tell(path: Path, known: KnownParts | None = None) -> ReadHere | None:
-    """Read the file for the process that asks, and answer it; `None` where there is nothing to be read."""
+def main(path: Path) -> int:
+    """Read the file for the process that asks, and answer it; the exit code."""
     output = own_output()
     try:
-        read = read_here(path, known)
+        read = read_file(path)
     except (OSError, UnicodeDecodeError) as error:
         print(error, file=sys.stderr)  # noqa: T201 - the supervisor reads it
-        return None
-    give(output, read.told.dump())
-    return read
+        return UNREADABLE
+    give(output, read.dump())
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(0 if read_and_tell(Path(sys.argv[1])) else UNREADABLE)
+    sys.exit(main(Path(sys.argv[1])))

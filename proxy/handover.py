@@ -74,21 +74,28 @@ class Predecessor:
         """
         assert self.channel is not None
         self.channel.send(link.note(Frame.DRAIN, {"delay": delay, "replaced": True}))
-        ended = asyncio.Event()
-        descriptor = os.pidfd_open(self.pid)
-        asyncio.get_running_loop().add_reader(descriptor, ended.set)
         try:
-            await asyncio.wait_for(ended.wait(), deadline)
+            with suppress(ProcessLookupError):  # it has ended, and who started it has seen that
+                return await self._ends_within(os.pidfd_open(self.pid), deadline)
+            return True
+        finally:
+            self.channel.close()
+
+    async def _ends_within(self, handle: int, seconds: float) -> bool:
+        ended = asyncio.Event()
+        asyncio.get_running_loop().add_reader(handle, ended.set)
+        try:
+            await asyncio.wait_for(ended.wait(), seconds)
         except TimeoutError:
             self.kill()
             await ended.wait()
             return False
         finally:
-            asyncio.get_running_loop().remove_reader(descriptor)
-            if ended.is_set():
-                os.waitid(os.P_PIDFD, descriptor, os.WEXITED)  # noqa: ASYNC222 - it has ended
-            os.close(descriptor)
-            self.channel.close()
+            asyncio.get_running_loop().remove_reader(handle)
+            with suppress(ChildProcessError):  # nobody's, since the fork server that started it has ended
+                if ended.is_set():
+                    os.waitid(os.P_PIDFD, handle, os.WEXITED)  # noqa: ASYNC222 - it has ended
+            os.close(handle)
         return True
 
     def kill(self) -> None:
@@ -216,12 +223,13 @@ async def preflight(path: Path, now: Mapping[str, Any]) -> str:
     return f"{' and '.join(changed)} needs a restart" if changed else ""
 
 
-async def become_next(path: Path, now: Mapping[str, Any], left: Handover) -> str:
+async def become_next(path: Path, now: Mapping[str, Any], left: Handover, let_go: Callable[[], None]) -> str:
     """Make this process the version that is installed by now; why that cannot be done, when anything comes back."""
     problem = await preflight(path, now)
     if problem:
         return problem
     logs.event(log, "upgrade.begun")
+    let_go()  # of what the next version starts anew
     try:
         become(left)
     except OSError as error:

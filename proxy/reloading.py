@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
-import sys
+import select
+import signal
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -14,11 +17,12 @@ from typing import Any
 
 from proxy import logs
 from proxy.answers import last_line
-from proxy.children import ENVIRONMENT, Child
+from proxy.children import Child
 from proxy.config_file import UNREADABLE, ConfigFile, ConfigRead
 from proxy.config_watch import Changes
 from proxy.errors import ConfigError, UnderstudyError
-from proxy.handover import PACKAGE_PARENT, VARIABLE, needs_restart, what_it_wrote
+from proxy.forks import ForkServer
+from proxy.handover import needs_restart
 
 log = logging.getLogger("understudy.supervisor")
 
@@ -29,40 +33,70 @@ Read = Callable[[Path], Awaitable[ConfigRead]]
 """Read the files; raises `UnderstudyError` where there is nothing to be read."""
 
 
-def our_module(*arguments: str) -> dict[str, Any]:
-    """What starts a module of ours as a process of the tree."""
-    # -P: a folder named `proxy` in the user's directory must not shadow the package.
-    environment = {**ENVIRONMENT, **os.environ, "PYTHONPATH": PACKAGE_PARENT}
-    environment.pop(VARIABLE, None)  # an upgrade is the supervisor's
-    return {"args": (sys.executable, "-P", "-m", *arguments), "env": environment}
+class FileReading:
+    """The files being read beside the workers, by a process of its own, from now on."""
+
+    def __init__(self, path: Path, forks: ForkServer) -> None:
+        self._deadline = time.monotonic() + READING
+        output, written = os.pipe()
+        with contextlib.ExitStack() as undone, open(written, "wb"):
+            self._output = undone.enter_context(open(output, "rb"))
+            self._errors = undone.enter_context(tempfile.TemporaryFile())
+            descriptors = {1: written, 2: self._errors.fileno()}
+            self._process = forks.start("proxy.behind", "proxy.config_reader", str(path), descriptors=descriptors)
+            undone.pop_all()
+
+    def end(self) -> ConfigRead:
+        """Wait for it; raises `UnderstudyError` where nothing can be read."""
+        with self._output, self._errors:
+            try:
+                written = _until_closed(self._output.fileno(), self._deadline)
+                code = self._process.wait_now(max(0.0, self._deadline - time.monotonic()))
+            except TimeoutError:
+                raise UnderstudyError(f"the configuration was not read within {READING:g} s") from None
+            finally:
+                self.stop()
+            self._errors.seek(0)
+            return _reading_ended(code, written, self._errors.read())
+
+    def stop(self) -> None:
+        """End it at once: whoever waits hears that it has ended."""
+        self._process.kill()
 
 
-async def read_again(path: Path) -> ConfigRead:
-    """Read the files beside the workers, in a process of its own; raises `UnderstudyError` where nothing can be
-    read."""
-    starts, pipe = our_module("proxy.behind", "proxy.config_reader", str(path)), asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        *starts["args"],
-        env=starts["env"],
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=pipe,
-        stderr=pipe,
-        start_new_session=True,  # Ctrl-C is for the supervisor, which ends it
-    )
+def _until_closed(descriptor: int, deadline: float) -> bytes:
+    parts, poll = list[bytes](), select.poll()
+    poll.register(descriptor, select.POLLIN)
+    while poll.poll(1000.0 * max(0.0, deadline - time.monotonic())):
+        part = os.read(descriptor, 1 << 16)
+        if not part:
+            return b"".join(parts)
+        parts.append(part)
+    raise TimeoutError
+
+
+def read_first(path: Path, forks: ForkServer) -> ConfigRead:
+    """Read the files before there is a loop; raises `UnderstudyError` where nothing can be read."""
+    stops = {signal.SIGINT, signal.SIGTERM}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, stops)  # who is told to stop meanwhile would leave it behind
     try:
-        out, errors = await what_it_wrote(process, READING)
-    except TimeoutError:
-        raise too_slow() from None
-    return reading_ended(await process.wait(), out, errors)
+        reading = FileReading(path, forks)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return reading.end()
 
 
-def too_slow() -> UnderstudyError:
-    """The process that reads has taken too long."""
-    return UnderstudyError(f"the configuration was not read within {READING:g} s")
+async def read_again(path: Path, forks: ForkServer) -> ConfigRead:
+    """The same within a loop."""
+    reading = await asyncio.to_thread(FileReading, path, forks)
+    try:
+        return await asyncio.to_thread(reading.end)
+    finally:
+        reading.stop()
 
 
-def reading_ended(code: int, out: bytes, errors: bytes) -> ConfigRead:
-    """What a process has read that ended with `code`, or is there still (0); raises `UnderstudyError`."""
+def _reading_ended(code: int, out: bytes, errors: bytes) -> ConfigRead:
+    """What a process has read that ended with `code`; raises `UnderstudyError`."""
     if code:
         said = errors.decode("utf-8", "replace").strip()[-2000:]
         if code == UNREADABLE and said:
@@ -93,7 +127,7 @@ class ConfigInForce:
     `by` is `start`, `SIGHUP`, `watch`, or the actor who asked the admin port.
     """
 
-    def __init__(self, path: Path, first: ConfigRead, read: Read = read_again) -> None:
+    def __init__(self, path: Path, first: ConfigRead, read: Read) -> None:
         """`first` is what was read at the start; raises `ConfigError` where that has mistakes."""
         self._path, self._read = path, read
         self.file = first.file()

@@ -6,8 +6,8 @@
 It owns what must outlive a child: the listening sockets (one per worker slot with SO_REUSEPORT, so a replacement takes
 over the connections that wait in its slot; the admin socket; no other process listens beside them), the configuration
 as it was last validated, and the runtime directory of the links. It handles no request and no pair, and loads nothing
-that does: the configuration is read in a process of its own, at a start in that which becomes the first controller
-(`forerunner`), later in one that leaves with its memory (`reloading`).
+that does: the configuration is read in a process of its own (`reloading`), and every process is a fork of one that has
+imported what they need (`forks`).
 
 Invariants
 - A child learns everything over its control channel, CONFIG first. When the supervisor dies the channel ends, and the
@@ -40,16 +40,16 @@ import setproctitle
 
 from proxy import __version__, handover, logs
 from proxy.children import CONTROLLER, Child, ChildProcess, all_leave, all_set, longest_silence, start_deadline
-from proxy.config_file import TreeSettings
+from proxy.config_file import ConfigRead, TreeSettings
 from proxy.config_watch import watch
 from proxy.controller.store.sqlite.files import PATIENCE, claim
 from proxy.cores import quota, worker_count
-from proxy.forerunner import read_first
+from proxy.forks import ForkServer
 from proxy.handover import Handover, Predecessors, predecessors
 from proxy.pairs import link
 from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame
-from proxy.reloading import ConfigInForce, our_module
+from proxy.reloading import ConfigInForce, read_again, read_first
 from proxy.sockets import Listening, address_text, listen_alone
 
 log = logging.getLogger("understudy.supervisor")
@@ -66,8 +66,12 @@ class Supervisor:
     """The process tree of one configuration file."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._first = path, read_first(path)
-        self._in_force = ConfigInForce(path, self._first.read)
+        self._path, self._forks = path, ForkServer()
+        try:
+            self._in_force = ConfigInForce(path, read_first(path, self._forks), self._read_again)
+        except BaseException:
+            self._forks.close()
+            raise
         self._before = handover.take()
         self._runtime = self._before.runtime if self._before else Path(tempfile.mkdtemp(prefix="understudy-"))
         self._draining = False
@@ -122,6 +126,9 @@ class Supervisor:
         if found is not None:
             found.close()
 
+    async def _read_again(self, path: Path) -> ConfigRead:
+        return await read_again(path, self._forks)
+
     def _listen(self, name: str, address: str, count: int = 1) -> Listening:
         found = self._before.listening[name] if self._before else listen_alone(address, count)
         self._listening[name] = found
@@ -149,19 +156,15 @@ class Supervisor:
         self._announce_tree()
 
     async def _begin_process(self, child: Child, control: int) -> ChildProcess:
-        """A process for a child, from now on; that of the first controller is there already."""
+        """A process for a child, from now on."""
         fds = [child.listener.fileno(), control]
         held = [one.family.fileno() for one in self._listening.values() if one.family is not None]
-        if child.is_controller and (placed := self._first.place(self._runtime, [*fds, *held])) is not None:
-            return placed
         argv = [*child.arguments, "--listen-fd", f"{fds[0]}", "--control-fd", f"{fds[1]}"]
         if child.grpc is not None:
             fds.append(child.grpc.fileno())
             argv += ["--grpc-fd", f"{fds[2]}"]
-        starts = our_module(*argv)
-        return await asyncio.create_subprocess_exec(
-            *starts["args"], env=starts["env"], pass_fds=[*fds, *held], stdin=asyncio.subprocess.DEVNULL
-        )
+        descriptors = {one: one for one in (*fds, *held)}
+        return await asyncio.to_thread(self._forks.start, *argv, descriptors=descriptors)
 
     def _drain_frame(self) -> bytes:
         return link.note(Frame.DRAIN, {"delay": self._drain_delay})
@@ -275,7 +278,11 @@ class Supervisor:
         async with self._in_force.lock:
             busy = self._before is not None or self._draining
             try:
-                problem = "not now" if busy else await handover.become_next(self._path, self._settings.fixed, left)
+                problem = (
+                    "not now"
+                    if busy
+                    else await handover.become_next(self._path, self._settings.fixed, left, self._forks.close)
+                )
             except Exception as bug:
                 logs.unexpected(log, "upgrade.broke")
                 problem = repr(bug)
@@ -361,7 +368,7 @@ class Supervisor:
         self._let_go()
 
     def _let_go(self) -> None:
-        self._first.close()
+        self._forks.close()
         for listening in self._listening.values():
             listening.close()
         shutil.rmtree(self._runtime, ignore_errors=True)

@@ -15,7 +15,6 @@ import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,27 +49,16 @@ def settle_memory() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
-@dataclass(frozen=True, slots=True)
-class ReadBefore:
-    """A configuration that this very process has read, before it became the controller."""
-
-    texts: ConfigTexts
-    config: Config
-    known: KnownParts
-
-
 class Process:
     """One controller process: the control channel, and what it starts."""
 
-    def __init__(
-        self, control: socket.socket, listener: socket.socket, runtime: Path, before: ReadBefore | None = None
-    ) -> None:
-        self._control, self._listener, self._runtime, self._before = control, listener, runtime, before
+    def __init__(self, control: socket.socket, listener: socket.socket, runtime: Path) -> None:
+        self._control, self._listener, self._runtime = control, listener, runtime
         self._configs: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._end = asyncio.Event()
         self._channel = Channel(self._heard, lambda _: self._end.set())
         self._supervisor = SupervisorLink(self._channel)
-        self._known = KnownParts() if before is None else before.known
+        self._known = KnownParts()
         self._tree_told: Callable[[], object] = lambda: None
 
     async def run(self) -> int:
@@ -81,7 +69,7 @@ class Process:
             loop.add_signal_handler(number, lambda: None)  # the supervisor tells what is to be done
         await loop.create_connection(lambda: self._channel, sock=self._control)
         first = await asyncio.wait_for(self._configs.get(), CONFIG_DEADLINE)
-        config, config_hash = self._begins_with(first)
+        config, config_hash = _told(first, self._known)
         logs.setup(config.log.format, config.log.level, "controller")
         if config.fleet is not None:
             return await self._in_fleet(config, config_hash, int(first["generation"]))
@@ -99,13 +87,6 @@ class Process:
         await self._until_the_end(leading.reload)
         await leading.stop()
         return 0
-
-    def _begins_with(self, note: dict[str, Any]) -> tuple[Config, str]:
-        """The configuration in the first CONFIG, which may have been read here; raises `ConfigError`."""
-        before, self._before = self._before, None
-        if before is not None and before.texts.note().items() <= note.items():
-            return before.config, str(note["hash"])
-        return _told(note, self._known)
 
     async def _in_fleet(self, config: Config, config_hash: str, generation: int) -> int:
         from proxy.controller.replica import Replica  # who has no fleet needs no driver of its store
@@ -162,24 +143,19 @@ def _told(note: dict[str, Any], known: KnownParts) -> tuple[Config, str]:
     return build(texts.document(os.environ, known), texts.source), str(note["hash"])
 
 
-def be_controller(control: int, listener: int, runtime: Path, before: ReadBefore | None = None) -> None:
-    """Run the controller on these descriptors; ends the process."""
-    setproctitle.setproctitle("understudy: controller")
-    raise_descriptors()
-    process = Process(socket.socket(fileno=control), socket.socket(fileno=listener), runtime, before)
-    code = uvloop.run(process.run())
-    logging.shutdown()
-    os._exit(code)  # a thread that waits for a dead disk must not keep the process
-
-
 def main() -> None:
-    """Run the controller as the command line says."""
+    """Run one controller; ends the process."""
     parser = argparse.ArgumentParser(prog="proxy.controller.process")
     for name in ("control-fd", "listen-fd"):
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--runtime", type=Path, required=True)
-    arguments = parser.parse_args()
-    be_controller(arguments.control_fd, arguments.listen_fd, arguments.runtime)
+    given = parser.parse_args()
+    setproctitle.setproctitle("understudy: controller")
+    raise_descriptors()
+    process = Process(socket.socket(fileno=given.control_fd), socket.socket(fileno=given.listen_fd), given.runtime)
+    code = uvloop.run(process.run())
+    logging.shutdown()
+    os._exit(code)  # a thread that waits for a dead disk must not keep the process
 
 
 if __name__ == "__main__":

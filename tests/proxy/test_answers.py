@@ -4,29 +4,51 @@ in one sentence, and the next reload is read as ever."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
+from textwrap import indent
 
 import orjson
 import pytest
 
 from proxy import handover
-from proxy.config_file import ConfigRead
 from proxy.config_reader import read_file
 from proxy.config_watch import Changes, watch
 from proxy.errors import UnderstudyError
-from proxy.forerunner import read_first
+from proxy.forks import ForkServer
 from proxy.handover import PACKAGE_PARENT
-from proxy.reloading import ConfigInForce, read_again
+from proxy.reloading import ConfigInForce, read_again, read_first
 
 MAIN = "upstreams: {m: {url: 'http://127.0.0.1:1'}}\ndefault: {live: m}\n"
 Installed = Callable[[str], None]
+AT_THE_BEGINNING = """
+import os, runpy, sys
+
+def begin():
+{code}
+
+def run(name, **how):
+    if name == "proxy.behind":
+        begin()
+    return whole(name, **how)
+
+if "proxy.preflight" in sys.orig_argv:
+    begin()
+runpy.run_module, whole = run, runpy.run_module
+"""
 
 
-def read_as_at_a_start(path: Path) -> ConfigRead:
-    first = read_first(path)
-    first.close()
-    return first.read
+@pytest.fixture
+def forks() -> Iterator[ForkServer]:
+    """A server of a test's own, which begins when it is needed."""
+    with closing(ForkServer()) as server:
+        yield server
+
+
+def in_force(path: Path, forks: ForkServer) -> ConfigInForce:
+    return ConfigInForce(path, read_file(path), partial(read_again, forks=forks))
 
 
 @pytest.fixture
@@ -38,13 +60,13 @@ def main(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installed:
-    """Have each process that is started run this at first, as a `.pth` file of its environment does."""
+    """Have each process that reads run this at first."""
 
     def install(code: str) -> None:
         folder = tmp_path / "site"
         folder.mkdir(exist_ok=True)
-        (folder / "sitecustomize.py").write_text(f"import os, sys\n{code}\n")
-        for module in ("proxy.reloading", "proxy.handover"):
+        (folder / "sitecustomize.py").write_text(AT_THE_BEGINNING.format(code=indent(code or "pass", "    ")))
+        for module in ("proxy.forks", "proxy.handover"):
             monkeypatch.setattr(f"{module}.PACKAGE_PARENT", f"{folder}:{PACKAGE_PARENT}")
 
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
@@ -63,7 +85,9 @@ def another(main: Path, **changed: object) -> bytes:
 
 
 @pytest.mark.parametrize("which", ["newer", "renumbered", "empty", "text", "list", "null", "watched", "mistakes"])
-async def test_another_answer_is_told_in_one_sentence(which: str, main: Path, installed: Installed) -> None:
+async def test_another_answer_is_told_in_one_sentence(
+    which: str, main: Path, installed: Installed, forks: ForkServer
+) -> None:
     answers = {
         "newer": another(main),
         "renumbered": another(main, version="9.9.9"),
@@ -75,7 +99,7 @@ async def test_another_answer_is_told_in_one_sentence(which: str, main: Path, in
         "mistakes": another(main, file=None),
     }
     installed(answering(answers[which]))
-    for reading in (asyncio.to_thread(read_as_at_a_start, main), read_again(main)):
+    for reading in (asyncio.to_thread(read_first, main, forks), read_again(main, forks)):
         with pytest.raises(UnderstudyError, match="another version may have been installed, which SIGUSR2") as error:
             await reading
         assert "\n" not in str(error.value)
@@ -84,36 +108,42 @@ async def test_another_answer_is_told_in_one_sentence(which: str, main: Path, in
 
 
 async def test_a_reload_that_meets_another_version_is_refused_and_the_next_one_is_not(
-    main: Path, installed: Installed
+    main: Path, installed: Installed, forks: ForkServer
 ) -> None:
-    config = ConfigInForce(main, read_file(main))
+    config = in_force(main, forks)
     installed(answering(another(main)))
     assert "another version" in await config.reload("ann", [])
     assert config.shown()["refused"]["by"] == "ann"
     installed("")
+    forks.close()
     assert await config.reload("ann", []) == ""
     assert config.shown()["refused"] is None
 
 
 @pytest.mark.parametrize("how", ["print('hello')", "print('hello', flush=True)", "os.write(1, b'hello')"])
-async def test_what_others_write_is_no_part_of_the_answer(how: str, main: Path, installed: Installed) -> None:
+async def test_what_others_write_is_no_part_of_the_answer(
+    how: str, main: Path, installed: Installed, forks: ForkServer
+) -> None:
     """At the start of the process, and at its end."""
     installed(f"import atexit\n{how}\natexit.register(lambda: {how})")
     mine = read_file(main)
-    assert await asyncio.to_thread(read_as_at_a_start, main) == await read_again(main) == mine
-    config = ConfigInForce(main, mine)
-    assert await handover.preflight(main, config.file.tree.fixed) == ""
+    assert await asyncio.to_thread(read_first, main, forks) == await read_again(main, forks) == mine
+    assert await handover.preflight(main, mine.file().tree.fixed) == ""
 
 
 @pytest.mark.parametrize("answer", [b"", b"hello", b"[1]", b"7"])
-async def test_a_new_version_that_answers_otherwise_is_refused(answer: bytes, main: Path, installed: Installed) -> None:
+async def test_a_new_version_that_answers_otherwise_is_refused(
+    answer: bytes, main: Path, installed: Installed, forks: ForkServer
+) -> None:
     installed(answering(answer))
-    assert "another answer" in await handover.preflight(main, ConfigInForce(main, read_file(main)).file.tree.fixed)
+    assert "another answer" in await handover.preflight(main, read_file(main).file().tree.fixed)
 
 
-async def test_a_process_that_breaks_is_told_without_its_traceback(main: Path, installed: Installed) -> None:
+async def test_a_process_that_breaks_is_told_without_its_traceback(
+    main: Path, installed: Installed, forks: ForkServer
+) -> None:
     installed(answering(b"Traceback (most recent call last):\n  File x\nImportError: no yaml\n", 1, 2))
-    for reading in (asyncio.to_thread(read_as_at_a_start, main), read_again(main)):
+    for reading in (asyncio.to_thread(read_first, main, forks), read_again(main, forks)):
         with pytest.raises(UnderstudyError) as error:
             await reading
         assert str(error.value) == "the process that reads the configuration ended with 1: ImportError: no yaml"

@@ -26,8 +26,8 @@ FLOORS = (
         "config_watch",
         "answers",
         "reloading",
-        "forerunner",
-        "first_controller",
+        "fork_server",
+        "forks",
         "behind",
         "demo",
         "cores",
@@ -75,9 +75,9 @@ UP: set[tuple[str, str]] = set()
 
 SHELL = {
     "cli", "supervisor", "preflight", "handover", "children", "config_file", "config_reader", "config_watch",
-    "answers", "behind", "reloading", "forerunner", "first_controller", "demo", "cores", "worker", "controller",
-    "config", "sockets", "logs", "file_patterns", "private", "resolver", "aiohttp_client", "aiohttp_resolver",
-    "request", "__main__", "pairs.channel", "http.framing",
+    "answers", "behind", "reloading", "fork_server", "forks", "demo", "cores",
+    "worker", "controller", "config", "sockets", "logs", "file_patterns", "private", "resolver", "aiohttp_client",
+    "aiohttp_resolver", "request", "__main__", "pairs.channel", "http.framing",
 }  # fmt: skip
 """Rooms and files that may wait, look at a clock or speak; all others are pure, and so are those of `PURE_FILES`."""
 

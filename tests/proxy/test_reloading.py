@@ -16,9 +16,9 @@ import pytest
 from proxy.config_file import ConfigRead
 from proxy.config_reader import read_file
 from proxy.errors import ConfigError, UnderstudyError
-from proxy.forerunner import read_first
+from proxy.forks import ForkServer
 from proxy.handover import PACKAGE_PARENT, what_it_wrote
-from proxy.reloading import ConfigInForce, read_again
+from proxy.reloading import ConfigInForce, read_again, read_first
 
 MAIN = "upstreams: {m: {url: 'http://127.0.0.1:1'}}\ndefault: {live: m}\n"
 TEAM = "owner: a\nupstreams: {a: {url: 'http://127.0.0.1:2'}}\n"
@@ -110,7 +110,7 @@ async def test_a_main_file_that_is_gone_is_read_when_it_is_back(tmp_path: Path) 
 # --- in a process of its own -----------------------------------------------------------------------------------------
 
 
-async def test_what_is_read_elsewhere_is_what_is_read_here(tmp_path: Path) -> None:
+async def test_what_is_read_elsewhere_is_what_is_read_here(tmp_path: Path, forks: ForkServer) -> None:
     """Certificates, secrets and files of teams included: all of it comes back."""
     main = tmp_path / "main.yaml"
     main.write_text("include: teams/*.yaml\nadmin: {token: '${file:tok}'}\n" + MAIN)
@@ -120,19 +120,17 @@ async def test_what_is_read_elsewhere_is_what_is_read_here(tmp_path: Path) -> No
     mine = read_file(main)
     assert mine.file().owners == ((str(main), None), ("teams/a.yaml", "a"))
     assert mine.watched.secrets == ("tok",)
-    first = read_first(main)
-    first.close()
-    assert first.read == await read_again(main) == mine == ConfigRead.load(mine.dump())
+    assert read_first(main, forks) == await read_again(main, forks) == mine == ConfigRead.load(mine.dump())
 
 
-async def test_every_mistake_comes_back_as_it_was_found(tmp_path: Path) -> None:
+async def test_every_mistake_comes_back_as_it_was_found(tmp_path: Path, forks: ForkServer) -> None:
     main = tmp_path / "main.yaml"
     main.write_text("include: teams/*.yaml\n" + MAIN.replace("live: m", "live: n"))
     (tmp_path / "teams").mkdir()
     (tmp_path / "teams" / "a.yaml").write_text(TEAM.replace("owner", "ownr"))
     mine = read_file(main)
     assert isinstance(mine.meant, ConfigError)
-    for read in (read_first(main).read, await read_again(main)):
+    for read in (read_first(main, forks), await read_again(main, forks)):
         assert isinstance(read.meant, ConfigError)
         assert (read.watched, str(read.meant)) == (mine.watched, str(mine.meant))
         assert read.meant.mistakes == mine.meant.mistakes
@@ -140,17 +138,19 @@ async def test_every_mistake_comes_back_as_it_was_found(tmp_path: Path) -> None:
             read.file()
 
 
-async def test_a_file_that_cannot_be_read_is_told_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_file_that_cannot_be_read_is_told_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forks: ForkServer
+) -> None:
     with pytest.raises(UnderstudyError, match="No such file or directory"):
-        await read_again(tmp_path / "nowhere.yaml")
+        await read_again(tmp_path / "nowhere.yaml", forks)
     (tmp_path / "latin.yaml").write_bytes(b"\xff")
     with pytest.raises(UnderstudyError, match="can't decode"):
-        read_first(tmp_path / "latin.yaml")
+        read_first(tmp_path / "latin.yaml", forks)
     monkeypatch.setattr("proxy.reloading.READING", 0.001)
     with pytest.raises(UnderstudyError, match=r"not read within 0\.001 s"):
-        await read_again(tmp_path / "latin.yaml")
+        await read_again(tmp_path / "latin.yaml", forks)
     with pytest.raises(UnderstudyError, match=r"not read within 0\.001 s"):
-        read_first(tmp_path / "latin.yaml")
+        read_first(tmp_path / "latin.yaml", forks)
 
 
 async def test_a_process_that_reads_does_not_outlive_its_caller() -> None:

@@ -19,8 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy import children, logs, sockets
-from proxy.children import ENVIRONMENT, Child
-from proxy.errors import AddressError
+from proxy.children import Child
+from proxy.errors import AddressError, UnderstudyError
+from proxy.forks import ForkedProcess
 from proxy.pairs import link
 from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame
@@ -156,21 +157,18 @@ def path(tmp_path: Path) -> Path:
 
 
 async def test_a_child_that_cannot_be_started_is_tried_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In an environment that has it keep freed memory, but for what the owner's says."""
-    monkeypatch.setenv("MALLOC_TOP_PAD_", "7")
     supervisor, made, begun = Supervisor(path), 0, asyncio.Event()
-    whole = asyncio.create_subprocess_exec
+    whole, loop = supervisor._forks.start, asyncio.get_running_loop()
 
-    async def start(*argv: str, **options: Any) -> asyncio.subprocess.Process:
+    def start(*argv: str, **options: Any) -> ForkedProcess:
         nonlocal made
         made += 1
         if made <= 2:
-            raise BlockingIOError(11, "Resource temporarily unavailable")
-        assert (ENVIRONMENT | {"MALLOC_TOP_PAD_": "7"}).items() <= options["env"].items()
-        begun.set()
-        return await whole(sys.executable, "-c", "")
+            raise UnderstudyError("no process can be started: Resource temporarily unavailable")
+        loop.call_soon_threadsafe(begun.set)
+        return whole("json.tool", "--help", descriptors={})
 
-    monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
+    monkeypatch.setattr(supervisor._forks, "start", start)
     before = logs.UNEXPECTED["process.not_started"]
     keeper = asyncio.create_task(supervisor._keep(supervisor._workers[0]))
     await asyncio.wait_for(begun.wait(), 5)

@@ -1,0 +1,226 @@
+"""Promise: a fork is what `python -m` would be, with what it is given and nothing else; its end is seen, whatever
+becomes of the server that started it, and a server that has gone is replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from itertools import count
+from pathlib import Path
+
+import orjson
+import pytest
+
+from proxy import fork_server, forks
+from proxy.children import ENVIRONMENT
+from proxy.errors import UnderstudyError
+from proxy.forks import UNKNOWN, ForkServer
+from proxy.handover import PACKAGE_PARENT, VARIABLE
+
+WAIT = 30.0
+SAYS = """
+import json, os, signal, sys
+held = [number for number in map(int, os.listdir("/proc/self/fd")) if os.path.exists(f"/proc/self/fd/{number}")]
+print(json.dumps({
+    "argv": sys.argv[1:], "name": __name__, "path": sys.path, "held": held, "environment": dict(os.environ),
+    "blocked": len(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
+    "heeds": signal.getsignal(signal.SIGINT) != signal.SIG_IGN, "parent": os.getppid(),
+    "title": open("/proc/self/cmdline").read(),
+}))
+"""
+Module = Callable[[str], str]
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Module:
+    """A module of this code, which servers that begin from now on can import."""
+    numbers = count()
+
+    def make(code: str) -> str:
+        name = f"asked{next(numbers)}"
+        (tmp_path / f"{name}.py").write_text(code)
+        return name
+
+    monkeypatch.setattr(forks, "PACKAGE_PARENT", f"{PACKAGE_PARENT}:{tmp_path}")
+    return make
+
+
+@pytest.fixture
+def server(module: Module) -> Iterator[ForkServer]:
+    with closing(ForkServer()) as one:
+        yield one
+
+
+@contextmanager
+def written() -> Iterator[tuple[int, Callable[[], bytes]]]:
+    with tempfile.TemporaryFile() as file:
+
+        def read() -> bytes:
+            file.seek(0)
+            return file.read()
+
+        yield file.fileno(), read
+
+
+def run(server: ForkServer, *argv: str, **descriptors: int) -> tuple[int, bytes, bytes]:
+    """Its exit code, and what it wrote."""
+    given = {int(name.removeprefix("at_")): held for name, held in descriptors.items()}
+    with written() as (out, output), written() as (err, errors):
+        code = server.start(*argv, descriptors={1: out, 2: err, **given}).wait_now(WAIT)
+        return code, output(), errors()
+
+
+def pid_of(server: ForkServer) -> int:
+    assert server._process is not None
+    return server._process.pid
+
+
+def test_a_fork_is_what_its_module_would_be(
+    server: ForkServer, module: Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its arguments, our package first on the path, and no folder of the user's before it."""
+    monkeypatch.setenv("MALLOC_TOP_PAD_", "7")
+    monkeypatch.setenv(VARIABLE, "{}")
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2, signal.SIGHUP})
+    try:
+        code, output, errors = run(server, module(SAYS), "a", "--b")
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert (code, errors) == (0, b"")
+    said = orjson.loads(output)
+    assert (said["argv"], said["name"]) == (["a", "--b"], "__main__")
+    assert said["path"][0] == PACKAGE_PARENT
+    assert os.getcwd() not in said["path"][1:]
+    assert (ENVIRONMENT | {"MALLOC_TOP_PAD_": "7"}).items() <= said["environment"].items()
+    assert VARIABLE not in said["environment"]
+    assert (said["blocked"], said["heeds"], said["parent"]) == (0, False, pid_of(server))
+    assert said["title"].startswith("understudy: asked")
+
+
+def test_a_fork_has_what_it_is_given_and_nothing_else(server: ForkServer, module: Module) -> None:
+    """Under the numbers that are asked for, though they are another's here, and none of those of the server."""
+    long_lived = server.start(module("import signal; signal.pause()"), descriptors={})
+    with socket.socket() as one, socket.socket() as other:
+        low, high = sorted((one.fileno(), other.fileno()))
+        _, output, _ = run(server, module(SAYS), **{f"at_{low}": high, f"at_{high}": low, "at_60": low})
+        assert orjson.loads(output)["held"] == sorted({0, 1, 2, low, high, 60})
+    long_lived.kill()
+    assert long_lived.wait_now(WAIT) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("code", "exits", "says"),
+    [
+        ("", 0, b""),
+        ("import sys; sys.exit(3)", 3, b""),
+        ("import sys; sys.exit()", 0, b""),
+        ("import sys; sys.exit('no such thing')", 1, b"no such thing\n"),
+        ("raise ValueError('a bug')", 1, b"ValueError: a bug\n"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", -9, b""),
+        ("print('buffered'); import os; os.kill(os.getpid(), 0)", 0, b""),
+    ],
+)
+def test_it_ends_as_a_process_does(code: str, exits: int, says: bytes, server: ForkServer, module: Module) -> None:
+    ended, output, errors = run(server, module(code))
+    assert (ended, output) == (exits, b"buffered\n" if "buffered" in code else b"")
+    assert errors.endswith(says)
+    assert bool(errors) == bool(says)
+
+
+async def test_whoever_waits_is_told_and_to_end_what_has_ended_harms_nobody(server: ForkServer, module: Module) -> None:
+    fork = await asyncio.to_thread(server.start, module("import signal; signal.pause()"), descriptors={})
+    waits = [asyncio.create_task(fork.wait()) for _ in range(2)]
+    await asyncio.sleep(0)
+    waits.pop().cancel()
+    fork.kill()
+    async with asyncio.timeout(WAIT):
+        assert await waits[0] == await fork.wait() == fork.returncode == fork.wait_now() == -signal.SIGKILL
+    fork.kill()
+
+
+@pytest.mark.parametrize("how", ["in a loop", "without one"])
+async def test_a_server_that_dies_is_replaced_and_its_forks_go_on(how: str, server: ForkServer, module: Module) -> None:
+    name = module("import sys; sys.stdin = open(3); sys.exit(len(sys.stdin.read()))")
+    ours, theirs = os.pipe()
+    fork = server.start(name, descriptors={3: ours})
+    os.close(ours)
+    first = pid_of(server)
+    os.kill(first, signal.SIGKILL)
+    with pytest.raises(TimeoutError):
+        fork.wait_now(0.0 if how == "in a loop" else 0.1)
+    assert run(server, module("import sys; sys.exit(4)"))[0] == 4
+    assert pid_of(server) != first
+    assert fork.returncode is None
+    os.close(theirs)
+    code = await asyncio.wait_for(fork.wait(), WAIT) if how == "in a loop" else fork.wait_now(WAIT)
+    assert code == UNKNOWN
+
+
+def test_it_ends_with_its_supervisor(server: ForkServer, module: Module) -> None:
+    assert run(server, module(""))[0] == 0
+    process, orders = server._process, server._orders
+    assert process is not None
+    assert orders is not None
+    orders.close()  # as the kernel does when the supervisor is killed
+    assert process.wait(WAIT) == 0
+
+
+def test_one_that_cannot_begin_is_told_in_words(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What stands in its way is on standard error: it is a fault of what is installed."""
+    monkeypatch.setattr(forks, "MODULES", ("proxy.nowhere",))
+    with closing(ForkServer()) as server, pytest.raises(UnderstudyError, match="the fork server does not answer"):
+        server.start("json.tool", descriptors={})
+    assert "No module named 'proxy.nowhere'" in capfd.readouterr().err
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with (
+        closing(ForkServer()) as server,
+        pytest.raises(UnderstudyError, match=r"no process can be started: .*No such file"),
+    ):
+        server.start("json.tool", descriptors={})
+
+
+def test_where_no_process_can_be_had_the_server_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> int:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", full)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with closing(ForkServer()) as server, theirs:
+        serves = threading.Thread(target=fork_server.Orders(theirs, ["json"]).run)
+        serves.start()
+        server._orders = ours
+        for _ in range(2):
+            with pytest.raises(UnderstudyError, match=r"no process can be started: .*temporarily unavailable"):
+                server.start("json.tool", descriptors={})
+        ours.close()
+        serves.join(WAIT)
+        assert not serves.is_alive()
+
+
+CLOSES = """
+import os, sys
+from pathlib import Path
+for number in map(int, sys.argv[2]):
+    os.close(number)
+from proxy.forks import ForkServer
+from proxy.reloading import read_first
+os._exit(0 if read_first(Path(sys.argv[1]), ForkServer()).file().workers else 1)
+"""
+
+
+@pytest.mark.parametrize("closed", ["0", "1", "01", "012"])
+def test_it_reads_for_whoever_has_closed_its_standard_streams(closed: str, tmp_path: Path) -> None:
+    file = tmp_path / "main.yaml"
+    file.write_text("upstreams: {m: {url: 'http://127.0.0.1:1'}}\ndefault: {live: m}\n")
+    assert subprocess.run([sys.executable, "-c", CLOSES, str(file), closed]).returncode == 0
