@@ -3,7 +3,7 @@
     python -m loadtests.bench_controller [--chat | --probabilities | …] [--against FOLDER ...] [PAIRS_PER_SECOND ...]
 
 A real controller (event loop, links, store on a disk, looks, snapshots) runs in a process of its own; another one is a
-worker that writes frames of pairs to its socket, as fast as it takes them (0) or at a rate, each 10 ms as workers do.
+worker that writes frames of pairs to its socket, as fast as it takes them (0) or at a rate, each 50 ms as workers do.
 Counted is the CPU time of the controller's process as the kernel counts it, user and system, divided by the pairs that
 entered the evidence. Pairs are V2 JSON answers of about 300 bytes, scores, and the plan has the guards of the
 documented example; with `--chat` whole answers of a chat model of about 700 bytes, read as text; with
@@ -93,8 +93,8 @@ PAIRS = Path(__file__).with_name("controller_pairs.py")
 ROUNDS, SECONDS, POOL = 7, 3.0, 4096
 MOST = 1 << 28
 """Bytes of a round as fast as they are taken."""
-PAUSE = 0.01
-"""Seconds between two writes at a rate; `worker.publisher.DELAY`."""
+PAUSE = 0.05
+"""Seconds between two writes at a rate; `worker.publisher.PATIENT`."""
 
 
 def controller(folder: Path, ready: Connection) -> None:

@@ -9,7 +9,7 @@ Invariants
 - `rollout` is the state in force, `lane` what workers have been told, `saved` what the store holds, `rising` the state
   that is in force once it is saved. For a decrease the lane leads, for an increase the store does; they meet when a
   decision has been carried out.
-- Looks cost at most `LOOK_SHARE` of a core: expensive looks are done less often, but still about once a second.
+- Looks cost at most their share of a core: expensive looks are done less often, but still about once a second.
   Whether the budget has crossed costs far less to know, and is asked between looks within a share of its own.
 """
 
@@ -49,8 +49,9 @@ from proxy.rollout.sparing import enough_pairs
 
 log = logging.getLogger("understudy.trials")
 
-LOOK_SHARE = 0.01
-"""Share of one core that looks at one rollout may take, and again that asking whether one is due may."""
+LOOK_SHARE, PATIENT_SHARE = 0.01, 0.002
+"""Share of one core that looks at one rollout may take, and again that asking whether one is due may; the lesser one
+while the candidate answers nobody."""
 
 SLOWER = 0.9
 """Part of the rate at the last look at which forecasts are made anew though no pair has come."""
@@ -299,14 +300,18 @@ class RolloutRun(Resting):
     # --- looks -------------------------------------------------------------------------------------------------------
 
     def may_look(self) -> bool:
-        """Whether a look now keeps within `LOOK_SHARE`, or is due whatever it costs."""
-        return time.perf_counter() - self._looked_at >= min(self._look_cost / LOOK_SHARE, LOOK_LATEST)
+        """Whether a look now keeps within its share, or is due whatever it costs."""
+        return time.perf_counter() - self._looked_at >= min(self._look_cost / self._share, LOOK_LATEST)
+
+    @property
+    def _share(self) -> float:
+        return LOOK_SHARE if self.weights else PATIENT_SHARE
 
     def crossed(self) -> bool:
-        """Whether the budget has crossed, so that a look is due at once; asked as often as `LOOK_SHARE` allows, and
+        """Whether the budget has crossed, so that a look is due at once; asked as often as its share allows, and
         after `ASK_LATEST` at any rate."""
         began = time.perf_counter()
-        if self.rollout.over or began - self._asked_at < min(self._ask_cost / LOOK_SHARE, ASK_LATEST):
+        if self.rollout.over or began - self._asked_at < min(self._ask_cost / self._share, ASK_LATEST):
             return False
         crossed = self.evidence.crossed()
         self._asked_at = time.perf_counter()

@@ -215,4 +215,8 @@ def _publish(exchange: Exchange, one: Sample, live: Captured, candidate: Capture
         outcomes += one.again.outcome()
     time = exchange.started + exchange.context.epoch
     given = exchange.request_id if exchange.request_id != exchange.id else b""
-    exchange.context.publish(one.trial, one.sequence, one.stage, time, flags, exchange.id, head, body, outcomes, given)
+    answer = candidate.answer
+    failed = bool(candidate.reason) or answer is None or answer.status >= 400
+    exchange.context.publish(
+        one.trial, one.sequence, one.stage, time, flags, exchange.id, head, body, outcomes, given, failed
+    )

@@ -93,9 +93,9 @@ class RequestContext:
 
     def publish(
         self, trial: Trial, sequence: int, stage: int, time: float, flags: int,
-        name: bytes, head: bytes, body: bytes, outcomes: bytes, given: bytes,
+        name: bytes, head: bytes, body: bytes, outcomes: bytes, given: bytes, failed: bool,
     ) -> None:  # fmt: skip
-        """Send a pair to the controller, or count it as `link_full`."""
+        """Send a pair to the controller, or count it as `link_full`; `failed`: the candidate has, which is urgent."""
         raise NotImplementedError
 
     def observe(

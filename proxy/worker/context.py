@@ -146,13 +146,13 @@ class WorkerContext(RequestContext):
 
     def publish(
         self, trial: Trial, sequence: int, stage: int, time: float, flags: int,
-        name: bytes, head: bytes, body: bytes, outcomes: bytes, given: bytes,
+        name: bytes, head: bytes, body: bytes, outcomes: bytes, given: bytes, failed: bool,
     ) -> None:  # fmt: skip
         """Send a pair to the controller, or count it as `link_full`. A model that repeats its key tells nobody."""
         for key in self.keys:
             if key in outcomes:
                 outcomes = outcomes.replace(key, b"*" * len(key))  # as long as it was: lengths stand before the bodies
-        self.publisher.pair(trial, sequence, stage, time, flags, name, head, body, outcomes, given)
+        self.publisher.pair(trial, sequence, stage, time, flags, name, head, body, outcomes, given, failed)
 
     def observe(
         self, observer: Trial, sequence: int, time: float, flags: int, head: bytes, body: bytes, outcome: bytes

@@ -1,15 +1,16 @@
 """Pairs on their way to the controller: gathered into batches, sent, and dropped by count when the link is full.
 
-Nothing here ever waits. A pair is handed over as bytes; a few milliseconds later, or when there are enough of them, one
-write carries them all. What the link does not take is booked as `link_full`, and MARK tells the controller which
-sequences it must not wait for.
+Nothing here ever waits. A pair is handed over as bytes; a little later, or when there are enough of them, one write
+carries them all: soon where the candidate answers clients or has failed, later where nobody waits for what is found.
+What the link does not take is booked as `link_full`, and MARK tells the controller which sequences it must not wait
+for.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from proxy.model import BUCKETS
 from proxy.pairs import link
@@ -20,8 +21,10 @@ from proxy.request.exposures import Exposures
 from proxy.request.rollouts import Trial
 from proxy.rollout.pair_budget import EASY, room_in
 
-DELAY = 0.01
+DELAY: Final = 0.01
 """Seconds a pair may wait for others to share a write with."""
+PATIENT: Final = 0.05
+"""The same where the candidate answers nobody: to be woken costs the controller as much as two or three pairs."""
 BATCH = 128 * 1024
 """Bytes after which a batch does not wait."""
 MAX_BACKLOG = 16 * 1024 * 1024
@@ -41,7 +44,7 @@ class Publisher:
         self._booked: list[tuple[Trial, int]] = []
         self._exposed: list[tuple[Exposures, int]] = []
         self._size = 0
-        self._planned = False
+        self._planned = self._soon = False
         self.backlog = 0
         """Bytes in the batch and in the socket, as of the last write."""
 
@@ -71,14 +74,16 @@ class Publisher:
         body: bytes,
         outcomes: bytes,
         given: bytes = b"",
+        failed: bool = False,
     ) -> None:
-        """Send a pair, or book it as `link_full`. `name` is our id, `given` the caller's, if any."""
+        """Send a pair, or book it as `link_full`. `name` is our id, `given` the caller's, if any; `failed`: the
+        candidate has."""
         if self._channel is None or self.backlog + self._size > MAX_BACKLOG:
             trial.settle_dropped(sequence, "link_full")
             return
         index = self._index_of(trial)
         frame = link.pack_pair(index, stage, sequence, time, flags, name, head, body, outcomes, given)
-        self._add(trial, sequence, frame)
+        self._add(trial, sequence, frame, failed or trial.weight > 0)
 
     def observation(
         self, observer: Trial, sequence: int, time: float, flags: int, head: bytes, body: bytes, outcome: bytes
@@ -89,18 +94,22 @@ class Publisher:
             observer.settle_dropped(sequence, "link_full")
             return
         index = self._index_of(observer)
-        self._add(observer, sequence, link.pack_observation(index, time, flags, head, body, outcome))
+        self._add(observer, sequence, link.pack_observation(index, time, flags, head, body, outcome), False)
 
-    def _add(self, trial: Trial, sequence: int, frame: bytes) -> None:
+    def _add(self, trial: Trial, sequence: int, frame: bytes, soon: bool) -> None:
         self._batch.append(frame)
         self._booked.append((trial, sequence))
         self._size += len(frame)
         trial.settle_sent(sequence)
         if self._size > BATCH:
             self.flush()
+        elif soon:
+            if not self._soon:
+                self._soon = True
+                self._loop.call_later(DELAY, self._flush_soon)
         elif not self._planned:
             self._planned = True
-            self._loop.call_later(DELAY, self._flush_planned)
+            self._loop.call_later(PATIENT, self._flush_planned)
 
     def _index_of(self, trial: Trial) -> int:
         key = trial.settings.trial
@@ -113,6 +122,10 @@ class Publisher:
 
     def _flush_planned(self) -> None:
         self._planned = False
+        self.flush()
+
+    def _flush_soon(self) -> None:
+        self._soon = False
         self.flush()
 
     def flush(self) -> None:

@@ -20,6 +20,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.controller.controller.TICK", FAST)
     monkeypatch.setattr("proxy.controller.controller.SNAPSHOT", FAST)
     monkeypatch.setattr("proxy.controller.rollout_run.LOOK_SHARE", 1.0)
+    monkeypatch.setattr("proxy.controller.rollout_run.PATIENT_SHARE", 1.0)
 
 
 @pytest.fixture

@@ -114,6 +114,19 @@ async def test_a_rollback_waits_for_no_backlog_and_what_was_dropped_is_counted(t
         assert dear.ledger.link_full == controller.intake.dropped > 0
 
 
+async def test_readings_wait_longer_where_the_candidate_answers_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.controller.intake.PATIENT", 3600.0)
+    async with two(tmp_path) as (_, worker, serving, shadow):
+        await eventually(lambda: serving.weights)
+        assert not shadow.weights
+        for trial in (shadow, serving):
+            worker.send(trial.plan.trial, answer(1), answer(1), stage=1)
+        await eventually(lambda: serving.pair_ledger.compared == 1)
+        assert (len(shadow.readings.ready), shadow.pair_ledger.compared) == (1, 0)
+
+
 async def test_pairs_marks_and_reports_of_a_dear_rollout_keep_their_order(tmp_path: Path) -> None:
     async with two(tmp_path) as (controller, worker, dear, _):
         worker.send(dear.plan.trial, padded(1), answer(1))

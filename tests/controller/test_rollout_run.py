@@ -36,10 +36,20 @@ def pair(number: int, candidate: Outcome, **more: object) -> Pair:
     return one._replace(**more)  # type: ignore[arg-type]
 
 
+def serving(trial: RolloutRun) -> RolloutRun:
+    """The same with weight: its candidate answers some users."""
+    trial.rollout = replace(trial.rollout, state=State.CANARY, weight=500)
+    return trial
+
+
+@pytest.mark.parametrize("weight", [False, True])
 @pytest.mark.parametrize("wrong", [0, 1])
-def test_a_crossed_budget_is_seen_at_once_and_agrees_with_the_look(wrong: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LOOK_SHARE", 1e9)
-    trial = make()
+def test_a_crossed_budget_is_seen_at_once_and_agrees_with_the_look(
+    wrong: int, weight: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for share in ("LOOK_SHARE", "PATIENT_SHARE"):
+        monkeypatch.setattr(module, share, 1e9)
+    trial = serving(make()) if weight else make()
     seen = []
     for number in range(200):
         trial.take(pair(number, answer(wrong)))
@@ -50,16 +60,23 @@ def test_a_crossed_budget_is_seen_at_once_and_agrees_with_the_look(wrong: int, m
     assert any(seen) is bool(wrong)
 
 
-def test_looking_keeps_to_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_looking_keeps_to_its_share_which_is_less_while_the_candidate_answers_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     trial = make()
     assert trial.may_look()
     trial.look(1000.0, None)
-    monkeypatch.setattr(module, "LOOK_SHARE", 1e-9)
-    assert not trial.may_look()
-    trial.crossed()
-    assert not trial.crossed()
     monkeypatch.setattr(module, "LOOK_SHARE", 1e9)
+    monkeypatch.setattr(module, "PATIENT_SHARE", 1e-9)
+    trial.crossed()
+    assert not trial.may_look()
+    assert not trial.crossed()
+    serving(trial)
     assert trial.may_look()
+    monkeypatch.setattr(module, "LOOK_SHARE", 1e-9)
+    trial.crossed()
+    assert not trial.may_look()
+    assert not trial.crossed()
 
 
 def test_an_unchanged_trial_is_not_looked_at_twice() -> None:

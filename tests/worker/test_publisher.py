@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
+
+import pytest
 
 from proxy.model import Lane, State
 from proxy.pairs import link
@@ -11,7 +14,7 @@ from proxy.pairs.exposed import decode_exposed
 from proxy.pairs.link import Frame, FrameReader
 from proxy.request.rollouts import RolloutSettings, Trial, tell_users_again
 from proxy.rollout.pair_budget import EASY, FULL
-from proxy.worker.publisher import Publisher
+from proxy.worker.publisher import DELAY, PATIENT, Publisher
 from proxy.worker.timers import TimerWheel
 from proxy.worker.turn import TurnScheduler
 from proxy.worker.upstream.dialling import Settings
@@ -65,6 +68,50 @@ async def test_after_a_full_link_the_mark_says_what_will_not_come() -> None:
     assert max(marks) >= 10, "the controller would wait for ever for sequences 5 to 9"
     named = [kind for kind, _ in wire.taken if kind is Frame.TRIAL]
     assert len(named) == 2, "the index is named again after its frame was lost"
+
+
+class Later:
+    """A loop of which only the timers are kept: what is due, by the seconds until then."""
+
+    def __init__(self) -> None:
+        self.due: dict[float, Callable[[], None]] = {}
+
+    def call_later(self, delay: float, work: Callable[[], None]) -> None:
+        assert delay not in self.due, "one timer for all that waits as long"
+        self.due[delay] = work
+
+    def pass_(self, delay: float) -> None:
+        self.due.pop(delay)()
+
+
+@pytest.mark.parametrize(("weight", "failed", "delay"), [(0, False, PATIENT), (500, False, DELAY), (0, True, DELAY)])
+async def test_a_pair_waits_longer_where_the_candidate_answers_nobody_and_has_not_failed(
+    weight: int, failed: bool, delay: float
+) -> None:
+    wire, one, clock = Wire(), trial(), Later()
+    one.weight = weight
+    publisher = Publisher(clock)  # type: ignore[arg-type]
+    publisher.connected(wire)  # type: ignore[arg-type]
+    for _ in range(2):
+        publisher.pair(one, one.begin(), 0, 0.0, 0, b"id", b"", b"", b"", b"", failed)
+    assert list(clock.due) == [delay]
+    assert not wire.taken
+    clock.pass_(delay)
+    assert [kind for kind, _ in wire.taken] == [Frame.TRIAL, Frame.PAIR, Frame.PAIR]
+    publisher.pair(one, one.begin(), 0, 0.0, 0, b"id", b"", b"", b"", b"", failed)
+    assert list(clock.due) == [delay], "the next batch has a timer of its own"
+
+
+async def test_a_failure_takes_along_what_waits_longer() -> None:
+    wire, one, clock = Wire(), trial(), Later()
+    publisher = Publisher(clock)  # type: ignore[arg-type]
+    publisher.connected(wire)  # type: ignore[arg-type]
+    for failed in (False, True):
+        publisher.pair(one, one.begin(), 0, 0.0, 0, b"id", b"", b"", b"", b"", failed)
+    clock.pass_(DELAY)
+    assert [kind for kind, _ in wire.taken] == [Frame.TRIAL, Frame.PAIR, Frame.PAIR]
+    clock.pass_(PATIENT)
+    assert len(wire.taken) == 3
 
 
 async def test_a_new_link_does_not_begin_with_pairs_of_the_old_one() -> None:
