@@ -12,7 +12,6 @@ Invariants
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable
@@ -83,6 +82,8 @@ async def watch(
     reload: Callable[[], Awaitable[object]],
 ) -> None:
     """Look at the files, `every` so many seconds, and have them read again; for ever. `None`: not now."""
+    import asyncio  # not for whoever reads the files, and has no loop
+
     while True:
         pause = every()
         await asyncio.sleep(PAUSE if pause is None else pause)

@@ -7,6 +7,7 @@ rates and limits ratios (0 to 1).
 from __future__ import annotations
 
 import warnings
+from functools import cached_property
 from pathlib import Path as File
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -324,14 +325,14 @@ class RolloutConfig(Section):
     lead_time_slo: Duration | None = None
     """The target for the time from `signed_off_at` to weight 100."""
 
-    @property
+    @cached_property
     def ladder(self) -> tuple[Stage, ...]:
         """The stages as the core knows them, short forms written out."""
         short = ((State.SHADOW, self.shadow), (State.CANARY, self.canary))
         written_out = tuple(Stage(kind, percent) for kind, percent in short if percent is not None)
         return tuple(rule.stage for rule in self.stages) or written_out
 
-    @property
+    @cached_property
     def limits(self) -> tuple[Guard, ...]:
         """The guards as the core knows them, the default ones filled in."""
         return (self.guards or DEFAULT_GUARDS).in_force
