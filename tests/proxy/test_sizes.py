@@ -99,6 +99,8 @@ def functions(tree: ast.AST, within: str = "") -> list[tuple[str, ast.FunctionDe
     """All functions below a node, methods and inner ones too, by their qualified names."""
     found = []
     for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.expr):
+            continue  # there are no functions in these, and most nodes are of their kind
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             found.append((within + node.name, node))
         inside = (
