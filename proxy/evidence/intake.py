@@ -64,21 +64,34 @@ def restart_due(state: EvidenceState, reading: Reading) -> float | None:
 def length(state: EvidenceState, readings: Sequence[Reading], start: int) -> int:
     """How many readings from `start` on can be counted together for certain, at least one.
 
-    Each reading brings a restart, the freezing of the reference and the choice of the kind nearer by at most one, so
-    none of them can fall inside a run that is no longer than what is missing.
+    Each reading brings a restart nearer by at most one, and if live said something also the freezing of the reference
+    and the choice of the kind, so none of them can fall inside a run that is no longer than what is missing.
     """
     most = len(readings) - start
     if state.follows is None:
         most = min(most, (state.restarted + 1) * EVERY - state.compared)
     elif len(state.marks) < len(state.follows):
         most = _before(readings, start, state.follows[len(state.marks)], most)
-    most = min([most, *(answers_missing(one) for one in learners(state))])
+    if learning := learners(state):
+        most = _until_said(readings, start, most, min(map(answers_missing, learning)))
     if state.costs.missing and state.is_priced:
         most = min(most, state.costs.missing)
     if state.watch is not None:
         minute = readings[start].time // BLOCK if state.watch.minute is None else state.watch.minute
         most = _before(readings, start, (minute + 1) * BLOCK, most)
     return max(1, most)
+
+
+def _until_said(readings: Sequence[Reading], start: int, most: int, missing: int) -> int:
+    """How many of the next `most` readings come until live has said something in `missing` of them. Where no values are
+    read it never does, and nothing is ever learned."""
+    for n in range(most):
+        one = readings[start + n]
+        if one.live is not None or one.aspects:
+            missing -= 1
+            if missing <= 0:
+                return n + 1
+    return most
 
 
 def _before(readings: Sequence[Reading], start: int, time: float, most: int) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from proxy.evidence import Evidence
+from proxy.evidence.intake import length
 from proxy.model import Guard, Kind, Reading, Verdict
 from proxy.model.reasons import Reason
 from tests.evidence.gathered import DISAGREEMENT, ERRORS, SHIFT, finding, gather, labels
@@ -23,6 +24,23 @@ def test_kind_auto_is_that_of_most_of_the_first_answers() -> None:
     assert evidence.kind is Kind.LABEL
     assert finding(evidence, "max_disagreement").pairs == 490
     assert Evidence.load(plan, evidence.dump()).kind is Kind.LABEL
+
+
+def test_readings_in_which_live_says_nothing_are_counted_in_one_run_and_any_cut_gives_the_same() -> None:
+    """Where no values are read the kind is never chosen: each micro-batch was counted in runs of 50."""
+    plan = make_plan(ERRORS, kind=Kind.AUTO)
+    silent = [reading._replace(live=None, candidate=None) for reading in labels(200, 0)]
+    assert length(Evidence.begin(plan, 1)._state, silent, 0) == 200
+    mixed = [said if said.sequence % 3 == 0 else none for said, none in zip(labels(200, 0), silent, strict=True)]
+    assert length(Evidence.begin(plan, 1)._state, mixed, 0) == 3 * 49 + 1
+    dumps = set()
+    for size in (1, 7, 60, 200):
+        evidence = Evidence.begin(plan, 1)
+        for start in range(0, 200, size):
+            evidence.add(mixed[start : start + size])
+        assert evidence.kind is Kind.LABEL
+        dumps.add(evidence.dump())
+    assert len(dumps) == 1
 
 
 def test_the_reference_is_frozen_from_500_live_answers_and_nothing_else(stream: list[Reading]) -> None:
