@@ -42,26 +42,38 @@ class OutcomesJson(TypedDict):
     drop: DropJson
 
 
+class _Waiting(Waiting):
+    """Chosen by Python's own hash of texts, which each process keys anew and which costs a tenth of the other: nothing
+    of this is merged with what another one saw."""
+
+    __slots__ = ()
+
+    def _chosen(self, name: str) -> bool:
+        return not hash(name) & ((1 << self.halvings) - 1)
+
+
 class Outcomes:
     """Requests that wait for their truth, and what came of those that had it when their time came."""
 
     def __init__(self, saved: Mapping[str, Any] | None = None) -> None:
-        self._waiting = Waiting()
+        self._waiting = _Waiting()
         self._counts = np.zeros(BINS + 1, np.int64)
         self.joined = 0
         self._losses = [0.0, 0.0]  # sums, live's and the candidate's
         if saved:
             self.joined, self._losses = int(saved["joined"]), list(saved["losses"])
-            self._waiting = Waiting(0, saved["waiting"], saved["labels"])
+            self._waiting = _Waiting(0, saved["waiting"], saved["labels"])
             for at, n in saved["bins"]:
                 self._counts[at] = n
 
     def add(self, readings: Iterable[Reading], spec: PredictionSpec) -> None:
         """Let comparable pairs wait for their truth, and count those whose time has come."""
         waiting, delay = self._waiting, spec.label_delay
+        few = bool(waiting.halvings)  # perhaps: asked once for all of these readings
         for reading in readings:
             live, candidate, time = reading.live, reading.candidate, reading.time
-            if waiting.oldest <= time - delay or waiting.halvings:  # or nothing is settled, and nothing changes
+            if few or waiting.oldest <= time - delay:  # or nothing is settled, and nothing changes
+                few = False
                 for entry in waiting.settle(time - delay):
                     self._count(entry)
             if live is not None and candidate is not None and live.kind is candidate.kind:
