@@ -1,6 +1,6 @@
 """What many routes cost: start, reload, memory, /metrics, and whether a reload is felt by clients: 40 and 400 routes.
 
-    python -m loadtests.bench_routes [ROUNDS]
+    python -m loadtests.bench_routes [ROUNDS [ROUTES...]]
 
 Each route has two upstreams and a rollout with three guards and three stages; ten routes are a team's file. *Start* is
 from the command to `/readyz`, first with a new store, so that every trial begins, then with the one that is there. A
@@ -8,14 +8,16 @@ from the command to `/readyz`, first with a new store, so that every trial begin
 round has four stretches of 5 s in an order of its own: nothing, nothing again, one reload, and a reload in each second.
 Whoever asks for it is a process of its own, as an operator is: what asking costs must not delay the client that
 measures; and client and models, which in life are on other machines, go before everything else where they may (as root:
-nice -10). Latency is taken from when a request was due. Ratios are of all rounds' latencies together, with the 95 %
-interval of rounds drawn again; that of the second stretch to the first is the noise in which the others stand.
+nice -10). Latency is taken from when a request was due. Ratios are of all rounds' latencies together, and round by
+round (the geometric mean of the ratios of each round's quantiles: one bad stretch does not decide), each with the 95 %
+interval of rounds drawn again; those of the second stretch to the first are the noise in which the others stand.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gzip
+import math
 import os
 import random
 import signal
@@ -23,11 +25,11 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from itertools import chain, permutations
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import aiohttp
@@ -139,6 +141,22 @@ async def sizes(understudy: Understudy) -> str:
     )
 
 
+async def idle(understudy: Understudy) -> str:
+    """What the processes take while nobody asks for anything."""
+    tree = await understudy.processes()
+    pids = {"controller": tree["controller"], "a worker": tree["workers"][0]["pid"]}
+
+    def spent() -> list[float]:
+        return [sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids.values()]
+
+    await asyncio.sleep(3.0)  # what a start leaves to be done
+    before, since = spent(), time.perf_counter()
+    await asyncio.sleep(10.0)
+    took = time.perf_counter() - since
+    parts = zip(pids, spent(), before, strict=True)
+    return ", ".join(f"{name} {(now - then) / took:.3f} of a core" for name, now, then in parts)
+
+
 async def measure(routes: int, rounds: int, models: tuple[str, str], pids: tuple[int, int]) -> None:
     """One size, printed."""
     old, new = models
@@ -151,10 +169,11 @@ async def measure(routes: int, rounds: int, models: tuple[str, str], pids: tuple
         fresh, again = await started(folder, config), await started(folder, config)
         print(f"{routes} routes: start {fresh} with a new store, {again} with its own", flush=True)
         last = folder / "teams" / f"{routes // PER_TEAM - 1:03}.yaml"
-        async with running(folder, config) as understudy, Load(f"{understudy.data_url}/m0/infer", RATE) as load:
-            await load.more(600)
+        async with running(folder, config) as understudy:
+            print(f"{routes} routes, idle: {await idle(understudy)}", flush=True)
             told = str(last), understudy.admin_url, str(routes // PER_TEAM - 1), old, new
-            async with operator(*told) as change:
+            async with Load(f"{understudy.data_url}/m0/infer", RATE) as load, operator(*told) as change:
+                await load.more(600)
                 with first(os.getpid(), *pids):
                     await work(routes, rounds, understudy, load, change)
             assert not load.problems(), load.problems()[:3]
@@ -171,13 +190,24 @@ async def work(routes: int, rounds: int, understudy: Understudy, load: Load, cha
 def ratio(now: list[list[float]], then: list[list[float]], share: float) -> str:
     """Of the quantiles of all rounds together, with the 95 % interval over rounds that are drawn again."""
 
-    def of(rounds: list[int]) -> float:
+    def of(rounds: Sequence[int]) -> float:
         ours, theirs = (list(chain.from_iterable(one[n] for n in rounds)) for one in (now, then))
         return quantile(ours, share) / quantile(theirs, share)
 
-    numbers, draw = range(len(now)), random.Random(1)
-    drawn = sorted(of(draw.choices(numbers, k=len(numbers))) for _ in range(400))
-    return f"{of([*numbers]):.2f} x ({drawn[10]:.2f} to {drawn[389]:.2f})"
+    return drawn_again(of, len(now))
+
+
+def paired(now: list[list[float]], then: list[list[float]], share: float) -> str:
+    """The geometric mean of the ratios of each round's quantiles, with the same interval."""
+    logs = [math.log(quantile(a, share) / quantile(b, share)) for a, b in zip(now, then, strict=True)]
+    return drawn_again(lambda rounds: math.exp(fmean(logs[n] for n in rounds)), len(now))
+
+
+def drawn_again(of: Callable[[Sequence[int]], float], rounds: int) -> str:
+    """A figure of all rounds and the 95 % interval of as many that are drawn among them."""
+    draw = random.Random(1)
+    drawn = sorted(of(draw.choices(range(rounds), k=rounds)) for _ in range(400))
+    return f"{of(range(rounds)):.2f} x ({drawn[10]:.2f} to {drawn[389]:.2f})"
 
 
 def show(routes: int, found: dict[str, list[list[float]]]) -> None:
@@ -186,6 +216,7 @@ def show(routes: int, found: dict[str, list[list[float]]]) -> None:
         for arm, rounds in found.items():
             now = 1000 * quantile([*chain.from_iterable(rounds)], share)
             words = f"p{100 * share:g} {now:.2f} ms, {ratio(rounds, found[ARMS[0]], share)}"
+            words += f", round by round {paired(rounds, found[ARMS[0]], share)}"
             print(f"{routes} routes, {arm}: {words}", flush=True)
 
 
@@ -203,10 +234,10 @@ def first(*pids: int) -> Iterator[None]:
         os.setpriority(os.PRIO_PROCESS, pid, nice)
 
 
-async def main(rounds: int) -> None:
+async def main(rounds: int = 6, *sizes: int) -> None:
     """Run and print."""
     async with model_process("old") as (one, old), model_process("new") as (two, new):
-        for routes in (400, 40):
+        for routes in sizes or (400, 40):
             await measure(routes, rounds, (old, new), (one.pid, two.pid))
 
 
@@ -214,4 +245,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["operate"]:
         operate(Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]), *sys.argv[5:])
     else:
-        asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 6))
+        asyncio.run(main(*map(int, sys.argv[1:])))
