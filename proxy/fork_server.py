@@ -64,7 +64,9 @@ class Orders:
                     return
 
     def _import(self) -> None:
-        importlib.import_module(self._modules.pop(0))
+        name = self._modules.pop(0)
+        importlib.import_module(name)
+        del sys.modules[name]  # runs as if for the first time: `runpy` warns of one that is there
 
     def _take(self) -> bool:
         """One order; `False` when there will be none any more."""

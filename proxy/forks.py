@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import fcntl
 import json
 import os
@@ -32,8 +33,18 @@ MODULES = ("proxy.config_reader", "proxy.worker.__main__")
 """What forks have imported: what reads the configuration, as the first controller does; then what workers are."""
 ANSWER = 30.0
 """Seconds that the server may take to start a process; at its own start it imports for half of one."""
+PR_SET_CHILD_SUBREAPER = 36
+TOLD = 5.0
+"""Seconds after the end of a process within which its server tells the exit code; it may have to import meanwhile."""
 UNKNOWN = 255
-"""The exit code of a process whose server has ended before it."""
+"""The exit code of a process whose server has ended before it, or tells nothing."""
+
+
+def adopt_orphans() -> None:
+    """Have what a fork server leaves behind given to this process, as the first of a container has it: who is nobody's
+    child leaves no exit code, and no version that takes over can wait for it (`prctl(2)`)."""
+    with contextlib.suppress(OSError, AttributeError):  # only Linux has it
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 class ServerGoneError(UnderstudyError):
@@ -41,7 +52,8 @@ class ServerGoneError(UnderstudyError):
 
 
 class ForkedProcess:
-    """A process that the fork server has started: a handle of it, and the pipe to which its exit code is written."""
+    """A process that the fork server has started: a handle of it, which tells its end whatever the server does, and
+    the pipe to which its exit code is written."""
 
     def __init__(self, pid: int, handle: int, status: int) -> None:
         self.pid, self._handle, self._status = pid, handle, status
@@ -63,36 +75,40 @@ class ForkedProcess:
         if self._ended is None:
             loop = asyncio.get_running_loop()
             self._ended = loop.create_future()
-            loop.add_reader(self._status, self._told)
+            loop.add_reader(self._handle, self._gone)
         return await asyncio.shield(self._ended)
 
     def wait_now(self, seconds: float | None = None) -> int:
         """The same without a loop; raises `TimeoutError`."""
         if self.returncode is None:
-            if not _readable(self._status, seconds):
+            if not _readable(self._handle, seconds):
                 raise TimeoutError
-            told = os.read(self._status, LONGEST)
-            if not told and not _readable(self._handle, seconds):
-                raise TimeoutError
-            self._ends(told)
+            self._ends(os.read(self._status, LONGEST) if _readable(self._status, TOLD) else b"")
         assert self.returncode is not None
         return self.returncode
 
-    def _told(self) -> None:
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(self._status)
-        told = os.read(self._status, LONGEST)
-        if told:
-            self._ends(told)
-        else:  # the server has ended before it
-            loop.add_reader(self._handle, self._gone)
+    def reap(self) -> int:
+        """Its exit code where it has ended and was left to us (`adopt_orphans`), else `UNKNOWN`."""
+        with contextlib.suppress(ChildProcessError):
+            ended = os.waitid(os.P_PIDFD, self._handle, os.WEXITED | os.WNOHANG)
+            if ended is not None:
+                return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+        return UNKNOWN
 
     def _gone(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._handle)
-        self._ends(b"")
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._handle)
+        late = loop.call_later(TOLD, self._told, None)
+        loop.add_reader(self._status, self._told, late)
+
+    def _told(self, late: asyncio.TimerHandle | None) -> None:
+        asyncio.get_running_loop().remove_reader(self._status)
+        if late is not None:
+            late.cancel()
+        self._ends(os.read(self._status, LONGEST) if late is not None else b"")
 
     def _ends(self, told: bytes) -> None:
-        self.returncode = int(told) if told else UNKNOWN
+        self.returncode = int(told) if told else self.reap()
         if self._ended is not None:
             self._ended.set_result(self.returncode)
 
@@ -104,6 +120,8 @@ class ForkServer:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._orders: socket.socket | None = None
+        self._closed = False
+        self._started: list[ForkedProcess] = []
 
     def start(self, *argv: str, descriptors: Mapping[int, int]) -> ForkedProcess:
         """A process of `python -m` with these arguments, with descriptors of ours under the numbers that they are
@@ -119,22 +137,33 @@ class ForkServer:
             raise UnderstudyError(f"no process can be started: {error}") from error
 
     def close(self) -> None:
-        """Let go of the server; what it has started goes on."""
+        """Let go of the server, and start nothing any more; what it has started goes on."""
+        self._closed, process = True, self._process
+        if process is not None:
+            process.kill()  # before all: another thread may wait for its answer
         with self._lock:
             self._end()
 
+    def reopen(self) -> None:
+        """What was closed is needed all the same."""
+        self._closed = False
+
     def _ask(self, argv: Sequence[str], descriptors: Mapping[int, int]) -> ForkedProcess:
+        if self._closed:
+            raise OSError("the fork server is closed")
         orders = self._orders or self._begin()
         order = json.dumps({"argv": argv, "numbers": list(descriptors)}).encode()
         status, told = os.pipe()
         try:
             pid, handle = self._answer(orders, order, [told, *descriptors.values()])
-            return ForkedProcess(pid, handle, status)
+            started = ForkedProcess(pid, handle, status)
         except BaseException:
             os.close(status)
             raise
         finally:
             os.close(told)
+        self._started = [*(one for one in self._started if one.returncode in (None, UNKNOWN)), started]
+        return started
 
     def _answer(self, orders: socket.socket, order: bytes, descriptors: Sequence[int]) -> tuple[int, int]:
         try:
@@ -159,6 +188,8 @@ class ForkServer:
                 raise
         ours.settimeout(ANSWER)
         self._orders = ours
+        if self._closed:  # meanwhile
+            self._process.kill()
         return ours
 
     def _end(self) -> None:
@@ -168,6 +199,9 @@ class ForkServer:
             orders.close()
             process.kill()
             process.wait()
+            for one in self._started:
+                one.reap()
+            self._started = [one for one in self._started if one.returncode is None]
 
 
 def _readable(descriptor: int, seconds: float | None) -> bool:

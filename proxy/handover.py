@@ -223,15 +223,15 @@ async def preflight(path: Path, now: Mapping[str, Any]) -> str:
     return f"{' and '.join(changed)} needs a restart" if changed else ""
 
 
-async def become_next(path: Path, now: Mapping[str, Any], left: Handover, let_go: Callable[[], None]) -> str:
-    """Make this process the version that is installed by now; why that cannot be done, when anything comes back."""
+async def become_next(path: Path, now: Mapping[str, Any], left: Callable[[], Handover]) -> str:
+    """Make this process the version that is installed by now; why that cannot be done, when anything comes back. What
+    is `left` to it is asked for at the end: children die and are replaced meanwhile."""
     problem = await preflight(path, now)
     if problem:
         return problem
     logs.event(log, "upgrade.begun")
-    let_go()  # of what the next version starts anew
     try:
-        become(left)
+        become(left())
     except OSError as error:
         problem = f"{sys.executable}: {error}"
     return problem

@@ -44,7 +44,7 @@ from proxy.config_file import ConfigRead, TreeSettings
 from proxy.config_watch import watch
 from proxy.controller.store.sqlite.files import PATIENCE, claim
 from proxy.cores import quota, worker_count
-from proxy.forks import ForkServer
+from proxy.forks import ForkServer, adopt_orphans
 from proxy.handover import Handover, Predecessors, predecessors
 from proxy.pairs import link
 from proxy.pairs.channel import Channel
@@ -274,19 +274,21 @@ class Supervisor:
 
     async def _upgrade(self) -> None:
         """Become the version that is installed by now, if that can go on where this one is."""
-        left = Handover(self._runtime, self._listening, predecessors(self._children))
         async with self._in_force.lock:
             busy = self._before is not None or self._draining
             try:
                 problem = (
-                    "not now"
-                    if busy
-                    else await handover.become_next(self._path, self._settings.fixed, left, self._forks.close)
+                    "not now" if busy else await handover.become_next(self._path, self._settings.fixed, self._left)
                 )
             except Exception as bug:
                 logs.unexpected(log, "upgrade.broke")
                 problem = repr(bug)
+            self._forks.reopen()
         logs.event(log, "upgrade.refused", logging.ERROR, error=problem)
+
+    def _left(self) -> Handover:
+        self._forks.close()  # what it would start from now on would be nobody's
+        return Handover(self._runtime, self._listening, predecessors(self._children))
 
     async def _begin(self) -> None:
         """Start everything. Where there was a last version, its controller saves what it has and leaves, and ours takes
@@ -353,6 +355,7 @@ class Supervisor:
         if self._leaving is not None:
             await asyncio.wait([self._leaving])
         clean = await all_leave([self._controller], self._drain_frame(), LAST_PAIRS) and clean
+        self._forks.close()  # a keeper may wait for one that hangs
         await asyncio.gather(*self._keepers, return_exceptions=True)
         logs.event(log, "stopped", clean=clean)
         return 0 if clean and not self._failed else 1
@@ -383,6 +386,7 @@ def run(path: Path) -> int:
     setproctitle.setproctitle("understudy: supervisor")
     stops = (signal.SIGTERM, signal.SIGINT)  # SIGINT too: what a shell starts with `&` ignores it
     before = [signal.signal(stop, signal.default_int_handler) for stop in stops]
+    adopt_orphans()
     try:
         supervisor = Supervisor(path)
         logs.setup(supervisor._settings.log_format, supervisor._settings.log_level, "supervisor")

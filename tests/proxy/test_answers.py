@@ -116,6 +116,7 @@ async def test_a_reload_that_meets_another_version_is_refused_and_the_next_one_i
     assert config.shown()["refused"]["by"] == "ann"
     installed("")
     forks.close()
+    forks.reopen()
     assert await config.reload("ann", []) == ""
     assert config.shown()["refused"] is None
 

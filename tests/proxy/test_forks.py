@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
@@ -163,6 +164,72 @@ async def test_a_server_that_dies_is_replaced_and_its_forks_go_on(how: str, serv
     os.close(theirs)
     code = await asyncio.wait_for(fork.wait(), WAIT) if how == "in a loop" else fork.wait_now(WAIT)
     assert code == UNKNOWN
+
+
+@pytest.mark.parametrize("how", ["in a loop", "without one"])
+async def test_an_end_is_seen_though_the_server_hangs(
+    how: str, server: ForkServer, module: Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forks, "TOLD", 0.1)
+    fork = server.start(module("import signal; signal.pause()"), descriptors={})
+    os.kill(pid_of(server), signal.SIGSTOP)
+    fork.kill()
+    code = await asyncio.wait_for(fork.wait(), WAIT) if how == "in a loop" else fork.wait_now(WAIT)
+    assert code == UNKNOWN
+
+
+def test_whoever_waits_for_one_that_hangs_hears_that_it_is_closed(server: ForkServer, module: Module) -> None:
+    """And no other begins, unless it is needed after all."""
+    name = module("")
+    assert run(server, name)[0] == 0
+    os.kill(pid_of(server), signal.SIGSTOP)
+    with futures.ThreadPoolExecutor() as threads:
+        waits = threads.submit(server.start, name, descriptors={})
+        while not server._lock.locked():
+            assert not waits.done()
+        server.close()
+        with pytest.raises(UnderstudyError, match="the fork server is closed"):
+            waits.result(WAIT)
+    with pytest.raises(UnderstudyError, match="the fork server is closed"):
+        server.start(name, descriptors={})
+    assert server._process is None
+    server.reopen()
+    assert run(server, name)[0] == 0
+
+
+ADOPTS = """
+import os, signal, sys
+from proxy import forks
+forks.MODULES = ("json",)
+forks.adopt_orphans()
+server = forks.ForkServer()
+ours, theirs = os.pipe()
+waits, hangs = (server.start("json.tool", descriptors={0: ours}) for _ in range(2))
+server._process.kill()
+server._process.wait()
+os.close(ours)
+os.write(theirs, b"no JSON")
+hangs.kill()
+os.close(theirs)
+codes = [waits.wait_now(30.0), hangs.wait_now(30.0)]
+try:
+    os.waitid(os.P_ALL, 0, os.WEXITED)
+except ChildProcessError:
+    print(codes)
+"""
+
+
+def test_orphans_of_a_server_are_waited_for() -> None:
+    """By the supervisor: as the first process of a container nobody else would."""
+    ended = subprocess.run([sys.executable, "-c", ADOPTS], capture_output=True, check=False)
+    assert ended.stdout == b"[1, -9]\n"
+
+
+def test_what_has_been_imported_runs_without_a_warning(server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`runpy` warns of a module that is there already, and where warnings are errors there would be no process."""
+    monkeypatch.setattr(forks, "MODULES", ("encodings.rot_13",))
+    monkeypatch.setenv("PYTHONWARNINGS", "error")
+    assert run(server, "encodings.rot_13") == (0, b"", b"")
 
 
 def test_it_ends_with_its_supervisor(server: ForkServer, module: Module) -> None:

@@ -22,6 +22,7 @@ from proxy import children, logs, sockets
 from proxy.children import Child
 from proxy.errors import AddressError, UnderstudyError
 from proxy.forks import ForkedProcess
+from proxy.handover import Handover, become_next
 from proxy.pairs import link
 from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame
@@ -298,3 +299,17 @@ async def test_only_a_child_that_serves_and_says_nothing_for_long_hangs() -> Non
         assert child.process is not None
         await child.process.wait()
         assert not any(child.hangs(1.0, 3.0) for _ in range(9)), "it is dead, which somebody else sees to"
+
+
+async def test_what_is_left_to_a_new_version_is_asked_for_when_it_has_read(path: Path) -> None:
+    """While it reads, children die and are replaced: those of before would be a dead one and one that nobody knows."""
+    asked: list[str] = []
+
+    def left() -> Handover:
+        asked.append("now")
+        raise OSError("no program")
+
+    assert await become_next(path, {"store": "another"}, left) == "store needs a restart"
+    assert not asked
+    assert (await become_next(path, {}, left)).endswith("no program")
+    assert asked
