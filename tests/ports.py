@@ -29,7 +29,8 @@ def ports_of(part: int) -> Iterator[int]:
 
 def free_port() -> int:
     """A port that nobody listens on, and that nobody else is given for a while."""
-    for port in islice(ports_of(int(os.environ.get(NUMBER, "0"))), EACH):
+    number = os.environ.get(NUMBER) or os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    for port in islice(ports_of(int(number)), EACH):
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
     raise RuntimeError("every port is taken")
