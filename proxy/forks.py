@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import errno
 import fcntl
 import json
 import os
@@ -172,8 +173,8 @@ class ForkServer:
             answer = dict(json.loads(text))
         except (OSError, ValueError) as error:
             raise ServerGoneError(f"the fork server does not answer: {error!r}") from error
-        if not handles:
-            raise OSError(answer["errno"], answer["error"])
+        if not handles:  # or none that there is room for here: what was started hears that its channel has ended
+            raise OSError(answer.get("errno", errno.EMFILE), answer.get("error", "no descriptor is left"))
         os.set_inheritable(handles[0], False)
         return int(answer["pid"]), handles[0]
 

@@ -44,6 +44,7 @@ from proxy.config_file import ConfigRead, TreeSettings
 from proxy.config_watch import watch
 from proxy.controller.store.sqlite.files import PATIENCE, claim
 from proxy.cores import quota, worker_count
+from proxy.fork_server import open_standard_streams
 from proxy.forks import ForkServer, adopt_orphans
 from proxy.handover import Handover, Predecessors, predecessors
 from proxy.pairs import link
@@ -387,6 +388,7 @@ def run(path: Path) -> int:
     stops = (signal.SIGTERM, signal.SIGINT)  # SIGINT too: what a shell starts with `&` ignores it
     before = [signal.signal(stop, signal.default_int_handler) for stop in stops]
     adopt_orphans()
+    open_standard_streams()  # else a socket has their numbers, and children write their logs to it
     try:
         supervisor = Supervisor(path)
         logs.setup(supervisor._settings.log_format, supervisor._settings.log_level, "supervisor")

@@ -68,7 +68,9 @@ class Process:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, lambda: None)  # the supervisor tells what is to be done
         await loop.create_connection(lambda: self._channel, sock=self._control)
-        first = await asyncio.wait_for(self._configs.get(), CONFIG_DEADLINE)
+        first = await self._first()
+        if first is None:
+            return 1
         config, config_hash = _told(first, self._known)
         logs.setup(config.log.format, config.log.level, "controller")
         if config.fleet is not None:
@@ -87,6 +89,16 @@ class Process:
         await self._until_the_end(leading.reload)
         await leading.stop()
         return 0
+
+    async def _first(self) -> dict[str, Any] | None:
+        """What it begins with; `None` where the supervisor ends before it has told, or tells nothing."""
+        told, ends = asyncio.create_task(self._configs.get()), asyncio.create_task(self._end.wait())
+        await asyncio.wait({told, ends}, timeout=CONFIG_DEADLINE, return_when=asyncio.FIRST_COMPLETED)
+        ends.cancel()
+        if told.done():
+            return told.result()
+        told.cancel()
+        return None
 
     async def _in_fleet(self, config: Config, config_hash: str, generation: int) -> int:
         from proxy.controller.replica import Replica  # who has no fleet needs no driver of its store

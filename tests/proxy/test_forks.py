@@ -275,6 +275,17 @@ def test_where_no_process_can_be_had_the_server_stays(monkeypatch: pytest.Monkey
         assert not serves.is_alive()
 
 
+def test_one_whose_handle_finds_no_room_is_told_in_words() -> None:
+    """The kernel leaves out what a process may not have any more; what has started ends with its channel."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs, ours:
+        server = ForkServer()
+        server._orders = ours
+        theirs.send(b'{"pid": 1}')
+        with pytest.raises(UnderstudyError, match="no descriptor is left"):
+            server.start("json.tool", descriptors={})
+
+
 CLOSES = """
 import os, sys
 from pathlib import Path
@@ -291,3 +302,20 @@ def test_it_reads_for_whoever_has_closed_its_standard_streams(closed: str, tmp_p
     file = tmp_path / "main.yaml"
     file.write_text("upstreams: {m: {url: 'http://127.0.0.1:1'}}\ndefault: {live: m}\n")
     assert subprocess.run([sys.executable, "-c", CLOSES, str(file), closed]).returncode == 0
+
+
+SERVES = """
+import os
+from pathlib import Path
+from proxy import supervisor
+def begin(path):
+    raise SystemExit(",".join(os.readlink(f"/proc/self/fd/{one}") for one in range(3)) != ",".join(["/dev/null"] * 3))
+supervisor.Supervisor = begin
+os.closerange(0, 3)
+supervisor.run(Path("understudy.yaml"))
+"""
+
+
+def test_no_socket_has_the_number_of_a_standard_stream_that_was_closed() -> None:
+    """Children would write their logs to it."""
+    assert subprocess.run([sys.executable, "-c", SERVES]).returncode == 0
