@@ -61,6 +61,11 @@ class Framing:
         except HttpParserError as error:
             raise FramingError(str(error)) from None
 
+    @property
+    def left(self) -> int:
+        """Bytes of the body that are still to come; not above 0 where that is not known, or none are."""
+        return 0 if self.done else self._left
+
     def open(self, length: int) -> None:
         """Begin a body of `length` bytes, or `CHUNKED`, or `UNTIL_CLOSE`; `done` says whether there is none."""
         self._left = length

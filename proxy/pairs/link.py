@@ -221,29 +221,25 @@ def pack_outcome(status: int, code: int, seconds: float, first: float, head: byt
     return _OUTCOME.pack(status, code, seconds, first, len(head), len(body)) + head + body
 
 
-def cut_request(body: bytes) -> bytes:
-    """What PAIR carries of a request body that is cut: its first `KEPT` bytes, and what stands for the rest: the length
-    (8 bytes) and the CRC-32 (4) of all of it. By these and its first KiB equal bodies are known. Who makes two bodies
-    that share them could as well send one of them twice.
+def cut_request(*parts: bytes) -> bytes:
+    """What PAIR carries of a request body that is cut (in the parts in which it came): its first `KEPT` bytes, and what
+    stands for the rest: the length (8 bytes) and the CRC-32 (4) of all of it. By these and its first KiB equal bodies
+    are known. Who makes two bodies that share them could as well send one of them twice.
 
     >>> len(cut_request(bytes(10**6))) - KEPT, cut_request(bytes(10**6)) == cut_request(bytes(10**6 + 1))
     (12, False)
     """
-    return body[:KEPT] + _REST.pack(len(body), crc32(body))
+    size, check = 0, 0
+    for part in parts:
+        size, check = size + len(part), crc32(part, check)
+    begins = parts[0] if len(parts[0]) >= KEPT else b"".join(parts)
+    return begins[:KEPT] + _REST.pack(size, check)
 
 
 def pack_pair(
-    trial: int,
-    stage: int,
-    sequence: int,
-    time: float,
-    flags: int,
-    name: bytes,
-    request_head: bytes,
-    request_body: bytes,
-    outcomes: bytes,
-    request_id: bytes = b"",
-) -> bytes:
+    trial: int, stage: int, sequence: int, time: float, flags: int,
+    name: bytes, request_head: bytes, request_body: bytes, outcomes: bytes, request_id: bytes = b"",
+) -> bytes:  # fmt: skip
     """A PAIR frame from its parts, for a worker, which has no time to make a `Pair` first.
 
     `outcomes` are two or three `pack_outcome`: live, candidate, and live again when `flags` has `AGAIN`.

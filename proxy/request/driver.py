@@ -9,6 +9,7 @@ Invariants
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import mypyc_attr
@@ -18,6 +19,7 @@ from proxy.request import arms, dual_write, gathering, leaving, machine, memory,
 from proxy.request.clock import monotonic
 from proxy.request.exchange import Captured, Exchange
 from proxy.request.forwarded_head import EXPECT
+from proxy.request.legs import bytes_of
 from proxy.request.mirroring import Copy
 from proxy.request.served import Served
 
@@ -62,7 +64,7 @@ class RequestDriver(Exchange):
             self.send(piece, done, now)
         return _NONE
 
-    def send(self, piece: bytes, done: bool, now: float) -> None:
+    def send(self, piece: bytes, done: bool, now: float, rest: Sequence[bytes] = ()) -> None:
         """Ask the arm that was chosen: book the samples, start the first leg with what is here of the request."""
         route, request, trial = self.route, self.request, self.trial
         if route.observer is not None and not request.upgrade:
@@ -71,8 +73,8 @@ class RequestDriver(Exchange):
             self._sample(done)
         if self.samples or trial is not None or self.undecided:
             if done and len(piece) <= route.max_body:
-                self.parts = [piece]
-                self.uncharged = len(piece)
+                self.parts = [piece, *rest] if rest else [piece]
+                self.uncharged = bytes_of(self.parts)
             else:
                 self.parts = []
                 self._gather(piece)
@@ -82,6 +84,8 @@ class RequestDriver(Exchange):
         if done and (route.repeatable or request.method in IDEMPOTENT):
             leg.repeatable = True
         self._give_request(leg, piece)
+        if rest:
+            leg.gets_rest(rest)
         leg.whole = done
         if done:
             self.body_done, self.ready = True, now

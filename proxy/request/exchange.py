@@ -253,8 +253,8 @@ class Exchange(ForwardedHead):
         """It is known where it belongs: choose the arm; a reason when the request is refused."""
         raise NotImplementedError
 
-    def send(self, piece: bytes, done: bool, now: float) -> None:
-        """Ask the arm that was chosen, with what is here of the request."""
+    def send(self, piece: bytes, done: bool, now: float, rest: Sequence[bytes] = ()) -> None:
+        """Ask the arm that was chosen, with what is here of the request: the `rest` of a whole body is behind it."""
         raise NotImplementedError
 
     def let_go(self) -> None:

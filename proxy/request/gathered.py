@@ -30,14 +30,15 @@ class Gathered:
 
     def add(self, piece: bytes) -> bool:
         """Keep a piece; whether more may come."""
-        self._parts.append(piece)
+        if piece:
+            self._parts.append(piece)
         self.size += len(piece)
         return self.charge(len(piece)) and self.size <= self.most
 
-    def release(self) -> bytes:
-        """All of it, and its memory with it."""
+    def release(self) -> list[bytes]:
+        """All of it as it came, and its memory with it."""
         self.charge(-self.size)
-        return b"".join(self._parts)
+        return self._parts
 
 
 class ForTrial(Gathered):

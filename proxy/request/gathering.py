@@ -19,6 +19,7 @@ from proxy.model.reasons import Reason
 from proxy.request import arms, dual_write, machine, rewriting
 from proxy.request.clock import monotonic
 from proxy.request.gathered import ForBoth, ForLive, ForPlace, ForRoute, ForTrial
+from proxy.request.legs import portions
 
 if TYPE_CHECKING:
     from proxy.request.exchange import Exchange
@@ -79,7 +80,20 @@ def more(exchange: Exchange, gathered: Gathered, piece: bytes, done: bool) -> No
     if gathered.add(piece) and not done and not _is_enough(exchange, gathered):
         return
     exchange.gathered = None
-    _go_on(exchange, gathered.release(), done, monotonic())
+    parts = portions(gathered.release())
+    if done and len(parts) > 1 and gathered.size <= exchange.route.max_body and _passes(exchange):
+        exchange.send(parts[0], True, monotonic(), parts[1:])
+    else:
+        _go_on(exchange, b"".join(parts), done, monotonic())
+
+
+def _passes(exchange: Exchange) -> bool:
+    """Whether nobody wants to look at a body, or to change it, before it is sent."""
+    route, path = exchange.route, exchange.request.path
+    if exchange.unrouted or exchange.undrawn or route.dual_write is not None:
+        return False
+    pool = exchange.trial.pool if exchange.trial is not None else route.live
+    return not (pool.reads_body or pool.changes(path))
 
 
 def give_up(exchange: Exchange) -> None:

@@ -4,7 +4,7 @@ round; what becomes of the answer is for the kinds of legs to say (`exchange.Cap
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 from mypy_extensions import mypyc_attr
@@ -27,6 +27,22 @@ MAX_WAITING = 256 * 1024
 
 APART: Final = 32 * 1024
 """Bytes of a body above which a copy costs more than a write of its own."""
+
+
+def bytes_of(parts: list[bytes]) -> int:
+    """Bytes of a body in one or more parts."""
+    return len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
+
+
+def portions(parts: list[bytes]) -> list[bytes]:
+    """A body in the pieces in which it is sent: as it came where it came in long ones, else joined.
+
+    >>> portions([b"a", b"b"]), portions([bytes(APART), bytes(APART)]) == [bytes(APART), bytes(APART)]
+    ([b'ab'], True)
+    """
+    if len(parts) > 1 and bytes_of(parts) < APART * len(parts):
+        return [b"".join(parts)]
+    return parts
 
 
 class Inquiry:
@@ -135,6 +151,8 @@ class Leg(Written):
     """Head and as much of the body as is at hand when a connection is there."""
     behind = b""
     """More of that, which is not joined to it: it is long, or the head is still to be placed."""
+    rest: Sequence[bytes] = ()
+    """What follows these of a long body that came in several pieces, which are not joined to be sent."""
     document: JsonDocument | None = None
     """The JSON of its request, where that was read and is sent as it came."""
     plain = b""
@@ -189,6 +207,15 @@ class Leg(Written):
             self.opening, self.behind = head + b"\r\n", body
         else:
             self.opening = b"".join((head, b"\r\n", body))
+
+    def gets_parts(self, head: bytes, parts: list[bytes]) -> None:
+        """The same of a whole body in parts."""
+        self.gets(head, parts[0])
+        self.rest = parts[1:]
+
+    def gets_rest(self, rest: Sequence[bytes]) -> None:
+        """And these pieces of the body behind that."""
+        self.rest = rest
 
     def gets_behind(self, lines: bytes, body: bytes) -> None:
         """The same where its head is `plain` and these lines: it is joined once, as its endpoint wants it."""
@@ -272,9 +299,9 @@ class Leg(Written):
         """Everything to write once a connection is there."""
         if self.lines:
             self.opening, self.lines = self.plain + self.lines, b""
-        if self._waiting is not None or self.behind:
-            self.opening = b"".join((self.opening, self.behind, *(self._waiting or ())))
-            self._waiting, self.behind = None, b""
+        if self._waiting is not None or self.behind or self.rest:
+            self.opening = b"".join((self.opening, self.behind, *self.rest, *(self._waiting or ())))
+            self._waiting, self.behind, self.rest = None, b"", ()
         return self.opening
 
     def opens(self) -> bytes:
@@ -286,6 +313,8 @@ class Leg(Written):
         if not self.ended:
             self.sent = now
             self.written = True
+            if not self.repeatable:
+                self.behind, self.rest = b"", ()  # so that what comes next is read into memory that is in the cache
 
     def mark_ended(self, now: float) -> None:
         """Its answer is here whole, or goes on as a tunnel."""

@@ -18,8 +18,10 @@ from proxy.pairs.link import AGAIN, CANDIDATE_SERVED, CUT, FELL_BACK, HEDGED, KE
 from proxy.request import memory, rewriting, samples
 from proxy.request.clock import monotonic
 from proxy.request.exchange import Captured, Exchange, Sample
+from proxy.request.legs import bytes_of, portions
 
 if TYPE_CHECKING:
+    from proxy.http.request_head import Request
     from proxy.request.legs import Upstream
     from proxy.request.rollouts import Trial
 
@@ -116,11 +118,12 @@ def _copy(exchange: Exchange, payer: Trial, pool: Upstream, trial: Trial | None)
     assert exchange.parts is not None
     changes = pool.changes(exchange.request.path)
     leg.is_of(exchange.request.bare() if changes else exchange.request.plain, exchange.document)
-    body = b"".join(exchange.parts)
-    sent: tuple[bytes, bytes] | None = (base, body)
-    if changes:
-        is_live = trial is None
-        sent = rewriting.for_live(exchange, base) if is_live else rewriting.rewrite_for(exchange, pool, base, body)
+    if not changes:
+        leg.gets_parts(exchange.head_for_leg(base), portions(exchange.parts))
+        pool.submit(leg)
+        return leg
+    is_live, body = trial is None, b"".join(exchange.parts)
+    sent = rewriting.for_live(exchange, base) if is_live else rewriting.rewrite_for(exchange, pool, base, body)
     if sent is None:
         leg.refused(Reason.NOT_REWRITTEN)
         return leg
@@ -191,24 +194,31 @@ def _send_observation(exchange: Exchange) -> None:
 
 def _request(exchange: Exchange) -> tuple[bytes, bytes]:
     """Head and body, without credentials: the controller has no use for them, and records are files."""
-    request = exchange.request
-    assert exchange.parts is not None
-    body = b"".join(exchange.parts)
-    if request.length == CHUNKED:
-        body = joined_chunks(body)
+    return _head(exchange.request), b"".join(_body(exchange))
+
+
+def _head(request: Request) -> bytes:
     if CREDENTIALS.isdisjoint(request.found):
-        return request.head, body
-    return without(request.head, CREDENTIALS) + b"\r\n", body
+        return request.head
+    return without(request.head, CREDENTIALS) + b"\r\n"
+
+
+def _body(exchange: Exchange) -> list[bytes]:
+    assert exchange.parts is not None
+    if exchange.request.length == CHUNKED:
+        return [joined_chunks(b"".join(exchange.parts))]
+    return exchange.parts
 
 
 def _publish(exchange: Exchange, one: Sample, live: Captured, candidate: Captured) -> None:
-    head, body = _request(exchange)
-    flags = SLOT
+    flags, head, parts = SLOT, _head(exchange.request), _body(exchange)
     if exchange.trial is one.trial:
         flags |= CANDIDATE_SERVED | (HEDGED if exchange.hedged else 0) | (FELL_BACK if exchange.fell_back else 0)
-    if len(body) > _MUCH and not one.trial.whole_requests and exchange.request.body_form() != CODED:
+    if bytes_of(parts) > _MUCH and not one.trial.whole_requests and exchange.request.body_form() != CODED:
         flags |= CUT
-        body = cut_request(body)
+        body = cut_request(*parts)
+    else:
+        body = b"".join(parts)
     outcomes = live.outcome() + candidate.outcome()
     if one.again is not None:
         flags |= AGAIN

@@ -2,7 +2,8 @@
 
 A subclass takes up bytes as far as `work` goes (`take`). The rest is kept and goes on in later turns, and while it
 waits nothing is read: the kernel keeps what the peer sends, and the peer is held back. libuv would read one connection
-up to 32 times in a row, 256 KiB each; who fills a good part of one read is read again in another turn (`MUCH`).
+up to 32 times in a row, 256 kB each; who fills a good part of one read is read again in another turn (`MUCH`), unless
+one read more is all that is wanted (`ends_soon`): what has come would be out of the processor's cache by then.
 
 Invariants
 - Reading is paused exactly while the taker cannot take more, or bytes wait for a turn, or both; so no more than one
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 MUCH: Final = 64 * 1024
 """Bytes of one read after which a connection is not read again in this turn."""
+ONE_READ: Final = 256_000
+"""Bytes that one read brings at most: uvloop's buffer."""
 UNIT: Final = 4096
 """Bytes that pass for one unit of work."""
 PIECE: Final = 16 * 1024
@@ -74,6 +77,10 @@ class Reader(asyncio.Protocol):
         """The peer sends no more: whether the connection stays open."""
         return False
 
+    def ends_soon(self) -> bool:
+        """Whether one read more is all that is wanted of a message: it is taken up in this turn."""
+        return False
+
     def is_lost(self) -> None:
         """The connection has ended."""
         raise NotImplementedError
@@ -98,7 +105,7 @@ class Reader(asyncio.Protocol):
         took = self.take(data) if self.work > 0 else 0
         if took < size:
             self._store(data, took)
-        elif size >= MUCH:
+        elif size >= MUCH and not self.ends_soon():
             self._wait(size)
 
     def again(self, data: bytes) -> None:

@@ -4,7 +4,8 @@ Whoever is asleep at the other end of a connection is woken by a write, and waki
 most expensive thing that a proxy makes a kernel do: many microseconds on a virtual machine, more than reading, parsing
 and deciding together. Writes that follow one another closely wake their reader once. So what a turn has to say is
 gathered and written in one go at its end, a few microseconds apart, instead of one by one with our work in between;
-and what serves no client (copies, pairs) is done after everything that does.
+and what serves no client (copies, pairs) is done after everything that does. Of long bodies no more than `MUCH_OUT` is
+gathered: what waits longer must be fetched back into the processor's cache, which costs as much as waking somebody.
 
 With one connection ready, a turn is one request and nothing waits.
 
@@ -26,11 +27,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy.request.clock import monotonic
-from proxy.request.legs import APART
 
 if TYPE_CHECKING:
     from proxy.request.legs import Written
@@ -43,6 +43,8 @@ PER_TURN: Final = 128
 """Work of all of them in one turn."""
 LEAST: Final = 8
 """What being served costs, though nothing came of it."""
+MUCH_OUT: Final = 600_000
+"""Bytes of long bodies with which all that was gathered is sent: two or three prompts of 300 kB, not each by itself."""
 DEAR_REST: Final = 2.0
 DEAR_AHEAD: Final = 0.01
 """Seconds of expensive work that may be done in a row after a rest."""
@@ -63,7 +65,7 @@ class TurnScheduler:
     """What one turn has gathered."""
 
     __slots__ = ("_clock", "_dear", "_ends", "_later", "_lines", "_loop", "_out", "_planned", "_rested", "_sent",
-                 "at_once", "left", "per_turn", "slice")  # fmt: skip
+                 "_size", "at_once", "left", "per_turn", "slice")  # fmt: skip
 
     def __init__(
         self,
@@ -81,23 +83,24 @@ class TurnScheduler:
         self._dear: deque[Waits] = deque()
         self._rested = 0.0
         self._ends: deque[Callable[[], None]] = deque()
-        self._out: list[tuple[asyncio.WriteTransport, bytes, Written | None]] = []
+        self._out: list[tuple[asyncio.WriteTransport, bytes, Written | None, Sequence[bytes]]] = []
+        self._size = 0
+        """Bytes of what is long in `_out`."""
         self._sent = 0
         """How many of `_out` have been sent."""
         self._later: deque[Callable[[], None]] = deque()
         self._planned = False
 
     def write(
-        self, transport: asyncio.WriteTransport, data: bytes, whose: Written | None = None, behind: bytes = b""
+        self, transport: asyncio.WriteTransport, data: bytes, whose: Written | None = None, rest: Sequence[bytes] = ()
     ) -> None:
-        """Send `data` at the end of this turn, and tell `whose` it is; what is `behind` it goes with it."""
-        if not behind:
-            self._out.append((transport, data, whose))
-        elif len(behind) <= APART:
-            self._out.append((transport, data + behind, whose))
-        else:
-            self._out.append((transport, data, whose))
-            self._out.append((transport, behind, None))
+        """Send `data` and the `rest` at the end of this turn, or when `MUCH_OUT` has been gathered, and tell `whose` it
+        is."""
+        self._out.append((transport, data, whose, rest))
+        if rest:
+            self._size += sum(map(len, rest))
+            if self._size >= MUCH_OUT:
+                self.flush()
         if not self._planned:
             self._plan()
 
@@ -128,13 +131,16 @@ class TurnScheduler:
         """Send what has been gathered so far."""
         out = self._out
         while self._sent < len(out):
-            transport, data, whose = out[self._sent]
+            transport, data, whose, rest = out[self._sent]
             self._sent += 1
             if not transport.is_closing():
                 if whose is not None:
                     whose.leaves(monotonic())
-                transport.write(data)
-        self._sent = 0
+                if rest:
+                    transport.writelines([data, *rest])
+                else:
+                    transport.write(data)
+        self._sent = self._size = 0
         out.clear()
 
     # --- whose bytes wait ---

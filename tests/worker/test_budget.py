@@ -11,7 +11,7 @@ from collections import Counter
 
 import pytest
 
-from proxy.worker.reader import MUCH, PIECE
+from proxy.worker.reader import MUCH, ONE_READ, PIECE
 from proxy.worker.turn import AT_ONCE, PER_TURN, SLICE
 from tests.worker.test_cuts import body_of, cut
 from tests.worker.turns import CHUNKED, HEALTH, HERE, TINY, Http, turns
@@ -101,6 +101,21 @@ def test_a_connection_that_fills_its_reads_is_read_once_in_a_turn() -> None:
     assert bench.of_model.out.endswith(bytes(MUCH))
     bench.of_client.hear(bytes(MUCH - 1))
     assert bench.of_client.reading
+
+
+def test_a_body_that_one_more_read_ends_is_read_on_and_what_follows_it_is_not() -> None:
+    bench, size = Http(), MUCH + ONE_READ
+    bench.of_client.hear(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (size + 1) + bytes(MUCH))
+    assert not bench.of_client.reading
+    bench.loop.turn()
+    bench.of_client.hear(bytes(size - MUCH + 1))
+    bench.of_model.hear(b"HTTP/1.1 204 No Content\r\n\r\n")
+    bench.loop.turn()
+    bench.of_client.hear(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size + bytes(MUCH))
+    assert bench.of_client.reading
+    bench.of_client.hear(bytes(size - MUCH))
+    assert not bench.of_client.reading, "the next one has its turn"
+    assert bench.of_model.out.endswith(bytes(size)), "it is sent, though the turn goes on"
 
 
 def test_a_long_body_goes_on_in_pieces_that_grow_and_small_requests_after_it_in_small_ones() -> None:

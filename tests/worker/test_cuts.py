@@ -76,6 +76,10 @@ class Wire:
         assert not self.closed
         self.out += data
 
+    def writelines(self, pieces: list[bytes]) -> None:
+        for piece in pieces:
+            self.write(piece)
+
     def get_extra_info(self, name: str) -> Any:
         return self if name == "socket" else ("127.0.0.1", 1)
 

@@ -8,15 +8,19 @@ import random
 from dataclasses import replace
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from proxy.http.request_head import Request
 from proxy.model import Table
-from proxy.pairs.link import KEPT
+from proxy.pairs.link import KEPT, cut_request
 from proxy.predictions.request import body_hash
 from proxy.request.driver import RequestDriver, RequestFactory
+from proxy.request.legs import bytes_of
 from proxy.request.ports import DownstreamStream, RequestContext
 from tests.worker.configs import config_frame, for_worker
 from tests.worker.rig import Call, Model, eventually, ok, read_answer, rig
+from tests.worker.test_cuts import PLAIN, TOGETHER, Bench, cut, message
 
 CONFIG = """
 server: {listen: '127.0.0.1:0'}
@@ -153,6 +157,35 @@ async def test_a_long_body_follows_its_head_wherever_that_is_placed() -> None:
         assert [call.body for call in candidate.calls] == [text.replace(b"1", b"2", 1)] * 2
         assert {(call.head.split()[1], call.headers["host"]) for call in candidate.calls} == {(b"/b", "other")}
         await it.settled()
+
+
+LENGTHS = st.integers(0, 3 * 256_000)
+
+
+@settings(max_examples=60, deadline=None)
+@given(LENGTHS, st.lists(LENGTHS, max_size=5), TOGETHER, st.booleans())
+@example(300_000, [100, 256_100], 3, True)
+def test_however_it_was_cut_the_model_gets_all_of_it_and_its_pair_what_tells_it(
+    length: int, cuts: list[int], together: int, again: bool
+) -> None:
+    body = (LONG * 3)[:length]
+    request = message(b"POST /x HTTP/1.1\r\nHost: a\r\n", body, [], False)
+    requests, answers = request * (1 + again), [ok(b"yes", b"Date: now")] * (1 + again)
+    asked, answered = Bench(together).talk(requests, answers, cuts, [])
+    assert (asked, answered) == Bench().talk(requests, answers, [], [])
+    assert asked.endswith(b"\r\n\r\n" + body)
+    assert cut_request(*cut(body, cuts), b"") == cut_request(body)
+
+
+@pytest.mark.parametrize("idempotent", [False, True])
+def test_what_has_been_written_is_kept_only_for_a_request_that_may_be_sent_again(idempotent: bool) -> None:
+    file = PLAIN.replace("live: m", "live: m, idempotent: true") if idempotent else PLAIN
+    bench = Bench(config=for_worker(file))
+    bench.talk(message(b"POST /x HTTP/1.1\r\nHost: a\r\n", LONG, [], False), [], [100_000, 200_000], [])
+    leg = bench.model.leg
+    assert leg is not None
+    assert leg.written
+    assert len(leg.behind) + bytes_of(list(leg.rest)) == (len(LONG) if idempotent else 0)
 
 
 async def test_one_whose_connection_was_stale_goes_again_with_all_of_its_body() -> None:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from proxy.request.legs import APART, Written
+from proxy.request.legs import Written
 from proxy.worker.reader import Reader
-from proxy.worker.turn import PER_TURN, SLICE, TurnScheduler
+from proxy.worker.turn import MUCH_OUT, PER_TURN, SLICE, TurnScheduler
 from tests.worker.rig import ok
 from tests.worker.test_cuts import Bench
 
@@ -35,6 +35,9 @@ class Wire(Written):
 
     def write(self, data: bytes) -> None:
         self.log.append(f"{self.name}:{data.decode()}")
+
+    def writelines(self, pieces: list[bytes]) -> None:
+        self.write(b"|".join(pieces))
 
     def is_closing(self) -> bool:
         return self.closing
@@ -112,15 +115,31 @@ def test_nothing_leaves_before_everything_was_read(turn: TurnScheduler, loop: Lo
     assert log == ["a leaves", "a:1", "b:2"]
 
 
-def test_what_is_behind_goes_with_its_head_and_is_not_copied_where_it_is_long(
-    turn: TurnScheduler, loop: Loop, log: list[str]
-) -> None:
-    a, long = Wire("a", log), b"x" * (APART + 1)
-    turn.write(a, b"head,", a, b"body")  # type: ignore[arg-type]
-    turn.write(a, b"head", a, long)  # type: ignore[arg-type]
-    turn.write(a, b"next")  # type: ignore[arg-type]
+def test_pieces_go_with_their_head_in_one_write(turn: TurnScheduler, loop: Loop, log: list[str]) -> None:
+    a, b = Wire("a", log), Wire("b", log)
+    turn.write(a, b"before")  # type: ignore[arg-type]
+    turn.write(b, b"head", b, [b"behind", b"rest"])  # type: ignore[arg-type]
+    turn.write(b, b"next")  # type: ignore[arg-type]
+    assert log == []
     loop.run()
-    assert log == ["a leaves", "a:head,body", "a leaves", "a:head", f"a:{long.decode()}", "a:next"]
+    assert log == ["a:before", "b leaves", "b:head|behind|rest", "b:next"]
+    b.closing = True
+    turn.write(b, b"head", b, [b"behind"])  # type: ignore[arg-type]
+    loop.run()
+    assert log[4:] == []
+
+
+def test_what_is_much_does_not_wait_for_the_end_of_the_turn(turn: TurnScheduler, loop: Loop, log: list[str]) -> None:
+    a, b, half = Wire("a", log), Wire("b", log), bytes(MUCH_OUT // 2)
+    turn.write(a, b"before")  # type: ignore[arg-type]
+    turn.write(b, b"head", b, [half])  # type: ignore[arg-type]
+    assert log == []
+    turn.write(a, b"head", a, [half])  # type: ignore[arg-type]
+    assert [said[:8] for said in log] == ["a:before", "b leaves", "b:head|\0", "a leaves", "a:head|\0"]
+    turn.write(b, b"head", b, [half])  # type: ignore[arg-type]
+    assert len(log) == 5, "counted anew"
+    loop.run()
+    assert len(log) == 7
 
 
 def test_answers_first_then_copies_then_pairs(turn: TurnScheduler, loop: Loop, log: list[str]) -> None:

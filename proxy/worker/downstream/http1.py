@@ -25,6 +25,7 @@ from proxy.worker.downstream.http1_connection import MAX_AHEAD, Http1Connection
 from proxy.worker.downstream.http1_requests import DEAR_HEAD, HEAD_UNIT, HEAD_WORK, RefusedError, RequestReader
 from proxy.worker.downstream.receiving import Receiving
 from proxy.worker.downstream.tunnel import start_tunnel
+from proxy.worker.reader import ONE_READ
 
 if TYPE_CHECKING:
     from proxy.request.legs import Leg
@@ -76,6 +77,9 @@ class DownstreamConnection(Http1Connection):
         if len(self._ahead) > MAX_AHEAD:
             self.pause_reading()
         return len(data)
+
+    def ends_soon(self) -> bool:
+        return self.state == states.UPLOAD and 0 < self._requests.left <= ONE_READ
 
     def _pump(self, data: bytes) -> int:
         """Take up the requests in `data`, behind what is ahead, one after the other, until one has to wait; how many

@@ -56,6 +56,11 @@ class RequestReader:
         return self._framing.done
 
     @property
+    def left(self) -> int:
+        """Bytes of the request that are still to come, as far as it has said so."""
+        return self._framing.left
+
+    @property
     def spent(self) -> int:
         """Work of the last `read_body`."""
         return self._framing.spent

@@ -27,6 +27,7 @@ from proxy.http.framing import Framing, FramingError
 from proxy.http.headers import UNTIL_CLOSE, HeadError, has_bare_lf
 from proxy.model.reasons import Reason
 from proxy.request.clock import monotonic
+from proxy.request.legs import APART
 from proxy.worker.reader import MUCH
 from proxy.worker.upstream.endpoint import PooledConnection
 
@@ -77,9 +78,12 @@ class UpstreamConnection(PooledConnection):
         self.leg, leg.connection = leg, self
         self.endpoint.carries()
         opening, behind = self.endpoint.opening(leg)
-        self.pool.turn.write(self.transport, opening, leg, behind)
         self._since = leg.sent = monotonic()
-        if not leg.whole and (leg.behind or not opening.endswith(b"\r\n\r\n")):  # who waits for 100 waits for the model
+        if leg.rest or len(behind) > APART:
+            self.pool.turn.write(self.transport, opening, leg, (behind, *leg.rest))
+        else:
+            self.pool.turn.write(self.transport, opening + behind if behind else opening, leg)
+        if not leg.whole and (behind or not opening.endswith(b"\r\n\r\n")):  # who waits for 100 waits for the model
             self.pool.stalled[self] = None
         if leg.held_back and not self._blocked_since:
             leg.held_back = False
