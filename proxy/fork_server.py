@@ -6,8 +6,8 @@ began with, whatever has been installed since.
 
 Each message over the socket FD is an order (`forks.ForkServer`): what to run as `python -m` would, and, with the
 message, the descriptors that it is to have under the numbers that the order names, behind one to which its exit code
-is written when it has ended. The answer is a process id and, with it, a handle
-of the process (`pidfd_open(2)`); or why there is none.
+is written when it has ended. The answer is a process id and, with it, a handle of the process (`pidfd_open(2)`), where
+there are none a pipe that it holds for as long as it lives; or why there is no process.
 
 Invariants
 - One thread and no event loop: a fork has what was there, and nothing that was about to happen.
@@ -48,6 +48,7 @@ class Orders:
         self._orders, self._modules = orders, list(modules)
         self._events = selectors.PollSelector()  # has no descriptor of its own
         self._events.register(orders, selectors.EVENT_READ)
+        self._has_handles = _has_handles()
 
     def run(self) -> None:
         """Take orders until there are no more. The first module is imported before the first of them, the others while
@@ -76,7 +77,8 @@ class Orders:
         status, *given = descriptors
         try:
             pid, handle = self._fork(status, given, **json.loads(order))
-            socket.send_fds(self._orders, [json.dumps({"pid": pid}).encode()], [handle])
+            answer = {"pid": pid, "is_handle": self._has_handles}
+            socket.send_fds(self._orders, [json.dumps(answer).encode()], [handle])
         except OSError as error:
             os.close(status)
             self._orders.send(json.dumps({"errno": error.errno, "error": error.strerror}).encode())
@@ -86,10 +88,16 @@ class Orders:
 
     def _fork(self, status: int, given: Sequence[int], argv: list[str], numbers: list[int]) -> tuple[int, int]:
         gc.freeze()  # a fork that looks for garbage would write to, and so copy, all that it shares
+        alive = None if self._has_handles else os.pipe()
         pid = os.fork()
         if pid == 0:
-            run_as(argv, dict(zip(numbers, given, strict=True)))
-        handle = os.pidfd_open(pid)
+            descriptors = dict(zip(numbers, given, strict=True))
+            if alive is not None:
+                descriptors[max((2, *numbers)) + 1] = alive[1]
+            run_as(argv, descriptors)
+        if alive is not None:
+            os.close(alive[1])
+        handle = os.pidfd_open(pid) if alive is None else alive[0]
         self._events.register(handle, selectors.EVENT_READ, (pid, status))
         return pid, handle
 
@@ -100,6 +108,15 @@ class Orders:
         with contextlib.suppress(BrokenPipeError):  # nobody waits for it
             os.write(status, str(os.waitstatus_to_exitcode(code)).encode())
         os.close(status)
+
+
+def _has_handles() -> bool:
+    """Whether processes have them here: Linux before 5.3 has none, nor have some sandboxes (gVisor)."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError:
+        return False
+    return True
 
 
 def run_as(argv: Sequence[str], descriptors: Mapping[int, int]) -> NoReturn:

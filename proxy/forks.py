@@ -3,7 +3,8 @@
 Invariants
 - A server that has died or does not answer is replaced at the next start; those that it has started go on, and their
   end is seen, though nobody knows their exit code any more.
-- What is done to a process is done to it or to nobody: its number may be another's by then, its handle never.
+- What is done to a process is done to it or to nobody: its number may be another's by then, its handle never. (Where
+  there are no handles, numbers have to do.)
 """
 
 from __future__ import annotations
@@ -53,11 +54,11 @@ class ServerGoneError(UnderstudyError):
 
 
 class ForkedProcess:
-    """A process that the fork server has started: a handle of it, which tells its end whatever the server does, and
-    the pipe to which its exit code is written."""
+    """A process that the fork server has started: a handle of it (or what stands for one), which tells its end whatever
+    the server does, and the pipe to which its exit code is written."""
 
-    def __init__(self, pid: int, handle: int, status: int) -> None:
-        self.pid, self._handle, self._status = pid, handle, status
+    def __init__(self, pid: int, handle: int, is_handle: bool, status: int) -> None:
+        self.pid, self._handle, self._is_handle, self._status = pid, handle, is_handle, status
         self.returncode: int | None = None
         for held in (handle, status):  # not before, so that whoever ends it meanwhile, in another thread, ends no other
             weakref.finalize(self, os.close, held)
@@ -67,7 +68,10 @@ class ForkedProcess:
         """End it at once, if it runs."""
         if self.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+                if self._is_handle:
+                    signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+                else:
+                    os.kill(self.pid, signal.SIGKILL)
 
     async def wait(self) -> int:
         """Its exit code, when it has ended."""
@@ -91,7 +95,8 @@ class ForkedProcess:
     def reap(self) -> int:
         """Its exit code where it has ended and was left to us (`adopt_orphans`), else `UNKNOWN`."""
         with contextlib.suppress(ChildProcessError):
-            ended = os.waitid(os.P_PIDFD, self._handle, os.WEXITED | os.WNOHANG)
+            which = (os.P_PIDFD, self._handle) if self._is_handle else (os.P_PID, self.pid)
+            ended = os.waitid(*which, os.WEXITED | os.WNOHANG)
             if ended is not None:
                 return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
         return UNKNOWN
@@ -156,8 +161,7 @@ class ForkServer:
         order = json.dumps({"argv": argv, "numbers": list(descriptors)}).encode()
         status, told = os.pipe()
         try:
-            pid, handle = self._answer(orders, order, [told, *descriptors.values()])
-            started = ForkedProcess(pid, handle, status)
+            started = ForkedProcess(*self._answer(orders, order, [told, *descriptors.values()]), status)
         except BaseException:
             os.close(status)
             raise
@@ -166,7 +170,7 @@ class ForkServer:
         self._started = [*(one for one in self._started if one.returncode in (None, UNKNOWN)), started]
         return started
 
-    def _answer(self, orders: socket.socket, order: bytes, descriptors: Sequence[int]) -> tuple[int, int]:
+    def _answer(self, orders: socket.socket, order: bytes, descriptors: Sequence[int]) -> tuple[int, int, bool]:
         try:
             socket.send_fds(orders, [order], descriptors)
             text, handles, _, _ = socket.recv_fds(orders, LONGEST, 1)
@@ -176,7 +180,7 @@ class ForkServer:
         if not handles:  # or none that there is room for here: what was started hears that its channel has ended
             raise OSError(answer.get("errno", errno.EMFILE), answer.get("error", "no descriptor is left"))
         os.set_inheritable(handles[0], False)
-        return int(answer["pid"]), handles[0]
+        return int(answer["pid"]), handles[0], bool(answer["is_handle"])
 
     def _begin(self) -> socket.socket:
         ours, theirs = map(above_standard, socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))

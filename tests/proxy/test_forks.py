@@ -232,6 +232,38 @@ def test_what_has_been_imported_runs_without_a_warning(server: ForkServer, monke
     assert run(server, "encodings.rot_13") == (0, b"", b"")
 
 
+NO_HANDLES = """
+import errno, os
+def pidfd_open(pid):
+    raise OSError(errno.ENOSYS, "Function not implemented")
+os.pidfd_open = pidfd_open
+"""
+
+
+async def test_where_there_are_no_handles_processes_are_ended_and_waited_for_all_the_same(
+    server: ForkServer, module: Module, tmp_path: Path
+) -> None:
+    """As on Linux before 5.3, and in sandboxes."""
+    (tmp_path / "sitecustomize.py").write_text(NO_HANDLES)
+    forever = module("import signal; signal.pause()")
+    in_loop, without = (server.start(forever, descriptors={9: 0, 3: 0}) for _ in range(2))
+    assert run(server, module("import sys; sys.exit(4)"))[0] == 4
+    assert not without._is_handle
+    with pytest.raises(TimeoutError):
+        without.wait_now(0.0)
+    waiting = asyncio.create_task(in_loop.wait())
+    await asyncio.sleep(0)
+    for one in (in_loop, without):
+        one.kill()
+    async with asyncio.timeout(WAIT):
+        assert await waiting == without.wait_now(WAIT) == -signal.SIGKILL
+    in_loop.kill()
+    left = server.start(forever, descriptors={})
+    os.kill(pid_of(server), signal.SIGKILL)
+    left.kill()
+    assert await asyncio.wait_for(left.wait(), WAIT) in (UNKNOWN, -signal.SIGKILL)
+
+
 def test_it_ends_with_its_supervisor(server: ForkServer, module: Module) -> None:
     assert run(server, module(""))[0] == 0
     process, orders = server._process, server._orders
