@@ -22,6 +22,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -35,6 +36,10 @@ MODULES = ("proxy.config_reader", "proxy.worker.__main__")
 """What forks have imported: what reads the configuration, as the first controller does; then what workers are."""
 ANSWER = 30.0
 """Seconds that the server may take to start a process; at its own start it imports for half of one."""
+TO_STOP = 5.0
+"""The same for whoever has been told to stop."""
+LOOK = 0.2
+"""Seconds between two looks for that."""
 PR_SET_CHILD_SUBREAPER = 36
 TOLD = 5.0
 """Seconds after the end of a process within which its server tells the exit code; it may have to import meanwhile."""
@@ -173,6 +178,7 @@ class ForkServer:
     def _answer(self, orders: socket.socket, order: bytes, descriptors: Sequence[int]) -> tuple[int, int, bool]:
         try:
             socket.send_fds(orders, [order], descriptors)
+            _await_answer(orders.fileno())
             text, handles, _, _ = socket.recv_fds(orders, LONGEST, 1)
             answer = dict(json.loads(text))
         except (OSError, ValueError) as error:
@@ -191,7 +197,6 @@ class ForkServer:
             except BaseException:
                 ours.close()
                 raise
-        ours.settimeout(ANSWER)
         self._orders = ours
         if self._closed:  # meanwhile
             self._process.kill()
@@ -214,6 +219,18 @@ def _readable(descriptor: int, seconds: float | None) -> bool:
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(None if seconds is None else 1000.0 * seconds))
+
+
+def _await_answer(descriptor: int) -> None:
+    """Wait until it can be read; raises `TimeoutError` after `ANSWER`, and `UnderstudyError` after `TO_STOP` where this
+    thread holds back a signal to stop: whoever does so while something is started is not deaf to it for long."""
+    began = time.monotonic()
+    while not _readable(descriptor, LOOK):
+        stops, waited = signal.sigpending() & {signal.SIGINT, signal.SIGTERM}, time.monotonic() - began
+        if stops and waited > TO_STOP:
+            raise UnderstudyError("told to stop while the fork server hangs")
+        if waited > ANSWER:
+            raise TimeoutError
 
 
 def above_standard(one: socket.socket) -> socket.socket:

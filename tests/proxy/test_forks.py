@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import closing, contextmanager
@@ -195,6 +196,48 @@ def test_whoever_waits_for_one_that_hangs_hears_that_it_is_closed(server: ForkSe
     assert server._process is None
     server.reopen()
     assert run(server, name)[0] == 0
+
+
+def test_a_signal_that_is_held_back_is_heeded_while_a_server_hangs(
+    server: ForkServer, module: Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the supervisor blocks it while it has the files read for the first time."""
+    name = module("")
+    assert run(server, name)[0] == 0
+    os.kill(pid_of(server), signal.SIGSTOP)
+    monkeypatch.setattr(forks, "TO_STOP", 0.1)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        signal.raise_signal(signal.SIGTERM)
+        began = time.monotonic()
+        with pytest.raises(UnderstudyError, match="told to stop"):
+            server.start(name, descriptors={})
+        assert time.monotonic() - began < forks.ANSWER / 2
+    finally:
+        signal.sigtimedwait({signal.SIGTERM}, 0)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def test_a_server_that_hangs_is_replaced(server: ForkServer, module: Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = module("")
+    assert run(server, name)[0] == 0
+    hangs = pid_of(server)
+    os.kill(hangs, signal.SIGSTOP)
+    monkeypatch.setattr(forks, "_await_answer", once_late(forks._await_answer))
+    assert run(server, name)[0] == 0
+    assert pid_of(server) != hangs
+
+
+def once_late(whole: Callable[[int], None]) -> Callable[[int], None]:
+    """The same, but the first answer does not come."""
+    calls = count()
+
+    def wait(descriptor: int) -> None:
+        if next(calls) == 0:
+            raise TimeoutError
+        whole(descriptor)
+
+    return wait
 
 
 ADOPTS = """
