@@ -6,8 +6,9 @@ began with, whatever has been installed since.
 
 Each message over the socket FD is an order (`forks.ForkServer`): what to run as `python -m` would, and, with the
 message, the descriptors that it is to have under the numbers that the order names, behind one to which its exit code
-is written when it has ended. The answer is a process id and, with it, a handle of the process (`pidfd_open(2)`), where
-there are none a pipe that it holds for as long as it lives; or why there is no process.
+is written when it has ended, and one from which a byte comes when the answer has been heard: it begins then. The answer
+is a process id and, with it, a handle of the process (`pidfd_open(2)`), where there are none a pipe that it holds for
+as long as it lives; or why there is no process.
 
 Invariants
 - One thread and no event loop: a fork has what was there, and nothing that was about to happen.
@@ -74,23 +75,27 @@ class Orders:
         order, descriptors, _, _ = socket.recv_fds(self._orders, LONGEST, MOST)
         if not order:
             return False
-        status, *given = descriptors
+        status, gate, *given = descriptors
         try:
-            pid, handle = self._fork(status, given, **json.loads(order))
+            pid, handle = self._fork(status, gate, given, **json.loads(order))
             answer = {"pid": pid, "is_handle": self._has_handles}
             socket.send_fds(self._orders, [json.dumps(answer).encode()], [handle])
         except OSError as error:
             os.close(status)
             self._orders.send(json.dumps({"errno": error.errno, "error": error.strerror}).encode())
-        for one in given:
+        for one in (gate, *given):
             os.close(one)
         return True
 
-    def _fork(self, status: int, given: Sequence[int], argv: list[str], numbers: list[int]) -> tuple[int, int]:
+    def _fork(
+        self, status: int, gate: int, given: Sequence[int], argv: list[str], numbers: list[int]
+    ) -> tuple[int, int]:
         gc.freeze()  # a fork that looks for garbage would write to, and so copy, all that it shares
         alive = None if self._has_handles else os.pipe()
         pid = os.fork()
         if pid == 0:
+            if not os.read(gate, 1):  # nobody has the answer, and another may be started in its place
+                os._exit(1)
             descriptors = dict(zip(numbers, given, strict=True))
             if alive is not None:
                 descriptors[max((2, *numbers)) + 1] = alive[1]

@@ -164,14 +164,16 @@ class ForkServer:
             raise OSError("the fork server is closed")
         orders = self._orders or self._begin()
         order = json.dumps({"argv": argv, "numbers": list(descriptors)}).encode()
-        status, told = os.pipe()
+        (status, told), (gate, begins) = os.pipe(), os.pipe()
         try:
-            started = ForkedProcess(*self._answer(orders, order, [told, *descriptors.values()]), status)
+            started = ForkedProcess(*self._answer(orders, order, [told, gate, *descriptors.values()]), status)
+            os.write(begins, b"1")  # one whose answer is lost never does: another has the same descriptors
         except BaseException:
             os.close(status)
             raise
         finally:
-            os.close(told)
+            for one in (told, gate, begins):
+                os.close(one)
         self._started = [*(one for one in self._started if one.returncode in (None, UNKNOWN)), started]
         return started
 

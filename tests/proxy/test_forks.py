@@ -240,6 +240,23 @@ def once_late(whole: Callable[[int], None]) -> Callable[[int], None]:
     return wait
 
 
+def test_one_whose_answer_is_lost_never_begins(server: ForkServer, module: Module) -> None:
+    """Its server may have died before it told: another is started, and two would share a channel."""
+    name = module("print('begun')")
+    assert run(server, name)[1] == b"begun\n"
+    assert server._orders is not None
+    (status, told), (gate, begins) = os.pipe(), os.pipe()
+    with written() as (out, output):
+        order = orjson.dumps({"argv": [name], "numbers": [1]})
+        socket.send_fds(server._orders, [order], [told, gate, out])
+        os.close(begins)
+        assert os.read(status, 9) == b"1"
+        assert output() == b""
+    socket.recv_fds(server._orders, 99, 1)
+    for one in (status, told, gate):
+        os.close(one)
+
+
 ADOPTS = """
 import os, signal, sys
 from proxy import forks
@@ -377,20 +394,3 @@ def test_it_reads_for_whoever_has_closed_its_standard_streams(closed: str, tmp_p
     file = tmp_path / "main.yaml"
     file.write_text("upstreams: {m: {url: 'http://127.0.0.1:1'}}\ndefault: {live: m}\n")
     assert subprocess.run([sys.executable, "-c", CLOSES, str(file), closed]).returncode == 0
-
-
-SERVES = """
-import os
-from pathlib import Path
-from proxy import supervisor
-def begin(path):
-    raise SystemExit(",".join(os.readlink(f"/proc/self/fd/{one}") for one in range(3)) != ",".join(["/dev/null"] * 3))
-supervisor.Supervisor = begin
-os.closerange(0, 3)
-supervisor.run(Path("understudy.yaml"))
-"""
-
-
-def test_no_socket_has_the_number_of_a_standard_stream_that_was_closed() -> None:
-    """Children would write their logs to it."""
-    assert subprocess.run([sys.executable, "-c", SERVES]).returncode == 0

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -313,3 +314,20 @@ async def test_what_is_left_to_a_new_version_is_asked_for_when_it_has_read(path:
     assert not asked
     assert (await become_next(path, {}, left)).endswith("no program")
     assert asked
+
+
+SERVES = """
+import os
+from pathlib import Path
+from proxy import supervisor
+def begin(path):
+    raise SystemExit(",".join(os.readlink(f"/proc/self/fd/{one}") for one in range(3)) != ",".join(["/dev/null"] * 3))
+supervisor.Supervisor = begin
+os.closerange(0, 3)
+supervisor.run(Path("understudy.yaml"))
+"""
+
+
+def test_no_socket_has_the_number_of_a_standard_stream_that_was_closed() -> None:
+    """Children would write their logs to it."""
+    assert subprocess.run([sys.executable, "-c", SERVES]).returncode == 0
