@@ -35,9 +35,9 @@ QUICK := $(ALONE) and not chaos
 export PYTHONDONTWRITEBYTECODE :=
 
 # Tests wait as long as they compute, so six processes keep two cores busy; `make test JOBS=12` where there are more.
-# Each takes whole files, whose fixtures may be dear, in the order of `tests/conftest.py` (`tests/processes.py`).
+# Each takes whole files, whose fixtures may be dear, in the order of `tests/conftest.py`.
 JOBS ?= 6
-PARALLEL := --processes $(JOBS)
+PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 # The first Python that fits; override with PYTHON=…
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -61,7 +61,7 @@ demo: $(READY) ## real models: one promoted, two rolled back (under two minutes)
 demo-loop: $(READY) ## inputs drift, a model is retrained, registered, tried and promoted by itself (a minute)
 	$(BIN)/understudy demo --loop
 
-test: $(READY) ## all tests that need nothing but this machine, but for test-e2e (about four minutes on two idle cores)
+test: $(READY) ## all tests that need nothing but this machine, but for test-e2e (about five minutes on two idle cores)
 	$(BIN)/pytest $(PARALLEL) -m "$(QUICK)"
 
 test-e2e: $(READY) ## the whole program under load, its processes killed and stopped (about two minutes on two cores)

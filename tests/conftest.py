@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -26,21 +27,13 @@ from hypothesis import settings
 
 from proxy.request import machine
 from tests.postgres import mortal_postgres, postgres, postgres_cluster, postgres_server
-from tests.processes import file_of, in_processes, pytest_addoption, pytest_runtestloop
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None, print_blob=True)
 settings.register_profile("search", derandomize=False, deadline=None, print_blob=True)
 settings.load_profile("repeatable")
 
-__all__ = [
-    "mortal_postgres",
-    "postgres",
-    "postgres_cluster",
-    "postgres_server",
-    "pytest_addoption",
-    "pytest_runtestloop",
-]
-"""Fixtures of all tests: a server that several folders had would be made once for each. And how tests are run."""
+__all__ = ["mortal_postgres", "postgres", "postgres_cluster", "postgres_server"]
+"""Fixtures of all tests: a server that several folders had would be made once for each."""
 
 TESTS = Path(__file__).parent
 LONGEST = {
@@ -53,13 +46,15 @@ LONGEST = {
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Several processes compile the test files before they are collected: in a fresh clone one would compile all,
-    14 s of a core for the assertions of 400 files."""
+    """One of several processes compiles its part of the test files before it collects them all: in a fresh clone each
+    would compile everything, 14 s of a core for the assertions of 400 files."""
     gc.disable()  # what is collected stays
-    count = min(config.option.processes, os.cpu_count() or 1)
-    if count > 1 and not sys.dont_write_bytecode:
-        files = sorted(TESTS.rglob("test_*.py"))
-        in_processes(lambda number: [compile_ahead(path, config) for path in files[number::count]], count)
+    here: dict[str, Any] | None = getattr(config, "workerinput", None)
+    if here is None or sys.dont_write_bytecode:
+        return
+    number, count = int(here["workerid"].removeprefix("gw")), here["workercount"]
+    for path in sorted(TESTS.rglob("test_*.py"))[number::count]:
+        compile_ahead(path, config)
 
 
 def compile_ahead(path: Path, config: pytest.Config) -> None:
@@ -76,8 +71,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """The order in which several processes take files: the longest first, and the small ones at the end, so that all
     end together. In between a file's place is drawn from its name: those of one folder wait alike, or compute alike,
     and four that wait leave the cores idle."""
-    if config.option.processes:
-        items.sort(key=lambda item: place_of(file_of(item)))
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: place_of(item.nodeid.partition("::")[0]))
 
 
 def place_of(file: str) -> tuple[bool, bool, int]:

@@ -2,7 +2,7 @@
 
 A port that the kernel has chosen is anybody's as soon as it is closed, and tests that run at the same time open some at
 every moment: a model that is to be dead would now and then be another test's, and alive. These lie below the kernel's
-range (`ip_local_port_range`), and each process of a run has a part of them to itself.
+range (`ip_local_port_range`), and each process of pytest-xdist has a part of them to itself.
 """
 
 from __future__ import annotations
@@ -10,27 +10,19 @@ from __future__ import annotations
 import os
 import random
 import socket
-from collections.abc import Iterator
 from contextlib import suppress
-from functools import cache
 from itertools import cycle, islice
-
-from tests.processes import NUMBER
 
 FIRST, PARTS, EACH = 12_000, 16, 1_250
 
-
-@cache
-def ports_of(part: int) -> Iterator[int]:
-    """Those of a part, in an order of its own: somebody else's run may use the same."""
-    first = FIRST + part % PARTS * EACH
-    return cycle(random.sample(range(first, first + EACH), EACH))
+_part = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % PARTS
+_mine = range(FIRST + _part * EACH, FIRST + (_part + 1) * EACH)
+_ports = cycle(random.sample(_mine, EACH))  # in an order of its own: somebody else's run may use the same
 
 
 def free_port() -> int:
     """A port that nobody listens on, and that nobody else is given for a while."""
-    number = os.environ.get(NUMBER) or os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
-    for port in islice(ports_of(int(number)), EACH):
+    for port in islice(_ports, EACH):
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
     raise RuntimeError("every port is taken")
