@@ -7,7 +7,7 @@ label has come.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 
 from proxy.evidence.input.labels import Entry, LabelsJson, Waiting, loss
 from proxy.evidence.process.means import BINS
-from proxy.evidence.process.prf import key_of
+from proxy.evidence.process.prf import hashed, key_of
 from proxy.evidence.rules.quality_drop import Labelled
 from proxy.json_types import Whole
 from proxy.model import Kind, PredictionSpec, Reading
@@ -43,12 +43,21 @@ class OutcomesJson(TypedDict):
 
 
 class _Waiting(Waiting):
-    """Chosen by Python's own hash of texts, which each process keys anew and which costs a tenth of the other: nothing
-    of this is merged with what another one saw."""
+    """Chosen by Python's own hash of texts, which is keyed anew by each process that is not a fork and costs a tenth of
+    the other: nothing of this is merged with what another one saw.
 
-    __slots__ = ()
+    Those that an earlier process chose, perhaps by another key, are halved from the share that they are: by this one's
+    key nearly all of them would be gone at the next halving."""
+
+    __slots__ = ("_earlier", "_share")
+
+    def __init__(self, entries: Iterable[Sequence[Any]] = (), counted: Sequence[int] = (0, 0, 0, 0)):
+        super().__init__(0, entries, counted)
+        self._earlier, self._share = frozenset(self._entries), self.halvings
 
     def _chosen(self, name: str) -> bool:
+        if name in self._earlier:  # salted, for earlier ones may have been halved by this before
+            return hashed(self._share, name) < 1 << min(64, max(0, 64 - self.halvings + self._share))
         return not hash(name) & ((1 << self.halvings) - 1)
 
 
@@ -62,7 +71,7 @@ class Outcomes:
         self._losses = [0.0, 0.0]  # sums, live's and the candidate's
         if saved:
             self.joined, self._losses = int(saved["joined"]), list(saved["losses"])
-            self._waiting = _Waiting(0, saved["waiting"], saved["labels"])
+            self._waiting = _Waiting(saved["waiting"], saved["labels"])
             for at, n in saved["bins"]:
                 self._counts[at] = n
 

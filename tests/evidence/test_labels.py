@@ -11,6 +11,7 @@ import pytest
 from proxy.evidence import Evidence
 from proxy.evidence.input import labels
 from proxy.evidence.input.labels import Waiting
+from proxy.evidence.outcomes import Outcomes
 from proxy.model import Finding, Guard, Kind, Plan, Prediction, PredictionSpec, Reading, Verdict
 from tests.evidence.streams import cut, make_plan, make_reading, score_stream
 
@@ -154,3 +155,22 @@ def test_two_that_saw_half_each_count_as_one() -> None:
     assert a.merge(b).labels == b.merge(a).labels
     settled = whole.labels or {}
     assert sum((a.merge(b).labels or {}).values()) == sum(settled.values())
+
+
+def test_whom_an_earlier_process_chose_is_halved_like_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a key that nobody knows any more: of 32,000 requests each 16th waits, and there is room for a few more."""
+    monkeypatch.setattr(labels, "WAITING", 2200)
+    spec, first = PredictionSpec("json", Kind.LABEL, label_delay=1e9), Outcomes()
+    first.add([make_reading(0, 1, 1, kind=Kind.LABEL)], spec)
+    assert first.join("r0", 1, spec, 1.0)
+    saved = first.dump()
+    assert saved is not None
+    ((_, *row),) = saved["waiting"]
+    later = Outcomes(saved | {"waiting": [[f"r{16 * i}", *row] for i in range(2000)], "labels": [0, 0, 30_000, 4]})
+    later.add([make_reading(100_000 + i, 1, 1, kind=Kind.LABEL) for i in range(12_000)], spec)
+    found = later.dump()
+    assert found is not None
+    assert found["labels"][3] == 5
+    earlier = sum(int(name[1:]) < 32_000 for name, *_ in found["waiting"])
+    assert 800 < earlier < 1200
+    assert 250 < len(found["waiting"]) - earlier < 500
