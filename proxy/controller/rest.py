@@ -61,7 +61,7 @@ class Resting(KnownLater):
     def rest(self, now: float, *, decides: bool) -> None:
         """The look at `now` has led to nothing (where this controller `decides`): until something else may be seen,
         looks need not be taken."""
-        until = quiet_until(self.rollout, self.plan, now) if decides and self.exposures is None else now
+        until = quiet_until(self.rollout, self.plan, now) if decides else now
         self._rest.begin(now, until, self.rollout, self.lane, self.plan)
 
     def rests(self, now: float, blocked_by: str | None) -> bool:
@@ -72,6 +72,7 @@ class Resting(KnownLater):
             or self._changed
             or self.readings.ready
             or self._rate.value
+            or self.exposures is not None  # its users are seen by looks alone, whenever they were taken up
             or blocked_by != looked.blocked_by
         ):
             return False

@@ -335,7 +335,7 @@ class RolloutRun(Resting):
         pairs, candidate_pairs = self.evidence.stage_pairs, self.evidence.stage_candidate_pairs
         self.charts.look(now, assessment, self.rollout.weight / 100)
         self._looked = Looked(now, assessment, pairs, candidate_pairs, blocked_by, rate, self.ready, self.srm)
-        self._rest.end()
+        self._rest.begin(now, now)  # none begins; and no earlier one, by a clock that has been put back, is the later
         return self._looked
 
     @property

@@ -18,7 +18,7 @@ has nothing pending.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field, replace
 from operator import attrgetter
 from typing import Any
@@ -122,10 +122,11 @@ class PairLedger:
         """Incarnations with an open account."""
         return tuple(self._accounts)
 
-    def others(self, here: Set[str]) -> Collection[str]:
-        """Of these those that are not here."""
-        accounts = self._accounts.keys()
-        return () if accounts <= here else accounts - here
+    def others(self, here: Set[str]) -> Sequence[str]:
+        """Of these those that are not here, in the order in which they came: in another order their ends would come to
+        other evidence (`input.blocks`)."""
+        accounts = self._accounts
+        return () if accounts.keys() <= here else [worker for worker in accounts if worker not in here]
 
     @property
     def compared(self) -> int:

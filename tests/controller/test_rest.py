@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from proxy.config import Mirror
 from proxy.controller.at_work import RolloutsAtWork
+from proxy.controller.exposure_log import ExposureLog
 from proxy.controller.rollout_run import RolloutRun
 from proxy.controller.sampling import SampleBudget
 from proxy.evidence import Evidence
-from proxy.model import Ledger, Stage, State
+from proxy.model import Guard, Ledger, Stage, State
 from proxy.pairs.ledger import PairLedger
 from proxy.rollout.machine import advance, begin
 from proxy.rollout.pair_budget import PairPace
@@ -24,6 +25,7 @@ from tests.controller.worker import answer
 
 WAITING = replace(PLAN, stages=(Stage(State.SHADOW, 100.0, min_pairs=9, min_time=5.0),), ready_within=3.0)
 BEGAN = 1000.0
+USERS = Guard("max_outcome_drop", 0.1, True, outcome="c", within=60.0)
 
 
 def see(run: RolloutRun, now: float, blocked_by: str | None = None) -> None:
@@ -101,6 +103,20 @@ def test_another_blocker_a_clock_put_back_and_a_controller_that_may_not_decide_e
     assert not run.rests(BEGAN - 1.0, None)
     run.rest(BEGAN, decides=False)
     assert not run.rests(BEGAN, None)
+
+
+def test_after_a_clock_is_put_back_the_last_look_is_the_last() -> None:
+    run = resting()
+    assert run.rests(BEGAN + 4.0, None)
+    assert run.look(BEGAN - 5.0, None) is run.looked
+
+
+def test_one_whose_users_were_taken_up_while_it_rested_rests_no_more() -> None:
+    """The store may not have said who they are when it was looked at first. Of a sample ratio mismatch looks alone
+    tell."""
+    run = resting()
+    run.exposures = ExposureLog(run.plan, USERS, bytes(16))
+    assert not run.rests(BEGAN + 1.0, None)
 
 
 steps = st.lists(

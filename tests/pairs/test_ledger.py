@@ -141,3 +141,13 @@ def test_accounts_that_were_closed_are_kept_within_bounds() -> None:
         pair_ledger.close(f"w{number}")
     assert len(pair_ledger.dump()["aside"]) == ASIDE
     assert pair_ledger.ledger().link_full == 2 * (ASIDE + 9)
+
+
+def test_workers_that_are_gone_end_in_the_order_in_which_they_came() -> None:
+    """In that of a set, which each process has another of, the same pairs would come to other evidence."""
+    ledger, names = PairLedger(), [f"worker {n}" for n in range(40)]
+    for name in names:
+        ledger.account(name)
+    assert list(ledger.others({"another": 1}.keys())) == names
+    assert list(ledger.others({names[3]: 1}.keys())) == [*names[:3], *names[4:]]
+    assert not ledger.others(dict.fromkeys(names).keys())
