@@ -237,20 +237,20 @@ class Worker:
         self.context.look_at_clock()
         if turned := self._in_force.turned:
             self._apply(turned)  # a candidate's health check began to succeed, or to fail
-            self._spawn(self._report_in_slices())  # which a rollout waits for
+            self._spawn(self._reports.send_in_slices(self._show_life))  # which a rollout waits for
         self._books.mark()
         self.context.request_log.send(self.context.publisher)
 
     def _report(self) -> None:
         self._timers["report"] = self.loop.call_later(REPORT_EVERY, self._report)
         self._books.turn()
-        self._spawn(self._report_in_slices())
+        self._spawn(self._reports.send_in_slices(self._show_life))
 
-    async def _report_in_slices(self) -> None:
-        self._send_report(await self._reports.figures())
+    def _send_report(self) -> None:
+        self._reports.send()
+        self._show_life()
 
-    def _send_report(self, figures: dict[str, object] | None = None) -> None:
-        self._reports.send(figures)
+    def _show_life(self) -> None:
         self._look_for_controller(time.monotonic())
         if self._control is not None:
             self._control.send(link.frame(Frame.ALIVE, b""))

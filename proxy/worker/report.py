@@ -34,22 +34,32 @@ class WorkerReports:
     ) -> None:
         self._context, self._books, self._in_force, self._resolvers = context, books, in_force, resolvers
         self._refused_tables = 0
+        self._begun = self._sent = 0  # the last report that was begun, and the last of those that are sent
 
     def refused(self) -> None:
         """A table of a former leader was not taken."""
         self._refused_tables += 1
 
-    async def figures(self) -> dict[str, object]:
-        """What may be gathered beforehand, without a turn of the loop that clients would feel."""
-        return await in_slices(self._figures())
+    async def send_in_slices(self, then: Callable[[], object]) -> None:
+        """Report soon, without a turn of the loop that clients would feel, and call `then`. It is not sent if one that
+        was begun later has been: totals never fall, least of all behind the last report."""
+        self._begun += 1
+        number, found = self._begun, await in_slices(self._figures())
+        if number > self._sent:
+            self._send(number, found)
+        then()
+
+    def send(self) -> None:
+        """Report now."""
+        self._begun += 1
+        self._send(self._begun, finish(self._figures()))
 
     def _figures(self) -> StepsTo[dict[str, object]]:
         return figures(self._context.counts, self._in_force.pools, self._resolvers())
 
-    def send(self, known: dict[str, object] | None = None) -> None:
-        """Report now; `known` are figures, gathered before."""
+    def _send(self, number: int, totals: dict[str, object]) -> None:
         publisher, in_force = self._context.publisher, self._in_force
-        totals = finish(self._figures()) if known is None else known
+        self._sent = number
         for recent in in_force.recents.values():
             recent.refresh()
         publisher.exposed(in_force.trials.values())

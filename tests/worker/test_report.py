@@ -4,6 +4,7 @@ leaves nothing out: what changed is told at once, and what was lost on the way a
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Generator
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ from proxy.model.config_pieces import finish
 from proxy.request.counts import Counts, Meters
 from proxy.worker.books import TURNS, TrialBooks
 from proxy.worker.publisher import Publisher
-from proxy.worker.report import AT_ONCE, figures
+from proxy.worker.report import AT_ONCE, WorkerReports, figures
 from proxy.worker.upstream.pool import Pool
 from tests.request.test_exchange import SHADOW
 from tests.worker.rig import Model, eventually, rig
@@ -79,6 +80,39 @@ async def test_a_trial_is_told_to_a_controller_that_begins_to_know_it() -> None:
             it.worker._books.told([name])
         await it.lane()
         assert name in it.worker._books.ledger({})
+
+
+class Slow:
+    """Counts of one total, which take until they are told to end."""
+
+    def __init__(self) -> None:
+        self.total, self.ends = 1, False
+
+    def report_in_steps(self) -> Generator[None, None, dict[str, Any]]:
+        total = self.total
+        while not self.ends:
+            yield
+        return {"requests": total}
+
+
+async def test_a_report_that_another_overtakes_is_not_sent() -> None:
+    """A counter that falls is taken for one that began anew; and the last report of a worker's life stands for ever."""
+    async with rig(SHADOW, (Model(), Model())) as it:
+        sent, lives, counts = list[int](), list[None](), Slow()
+        publisher = SimpleNamespace(
+            exposed=lambda trials: None, flush=lambda: None, counts=lambda said: sent.append(said["requests"])
+        )
+        context = SimpleNamespace(counts=counts, publisher=publisher, request_log=it.worker.context.request_log)
+        reports = WorkerReports(cast(Any, context), it.worker._books, it.worker._in_force, dict)
+        earlier = asyncio.ensure_future(reports.send_in_slices(lambda: lives.append(None)))
+        await asyncio.sleep(0)
+        counts.total, counts.ends = 2, True
+        reports.send()
+        await earlier
+        assert (sent, len(lives)) == ([2], 1)
+        counts.total = 3
+        await reports.send_in_slices(lambda: None)
+        assert sent == [2, 3]
 
 
 def upstream(number: int) -> Pool:
