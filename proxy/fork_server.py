@@ -94,6 +94,7 @@ class Orders:
         alive = None if self._has_handles else os.pipe()
         pid = os.fork()
         if pid == 0:
+            self._orders.close()  # or it would seem that the server is there for as long as this waits
             if not os.read(gate, 1):  # nobody has the answer, and another may be started in its place
                 os._exit(1)
             descriptors = dict(zip(numbers, given, strict=True))

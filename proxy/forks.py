@@ -166,14 +166,16 @@ class ForkServer:
         order = json.dumps({"argv": argv, "numbers": list(descriptors)}).encode()
         (status, told), (gate, begins) = os.pipe(), os.pipe()
         try:
-            started = ForkedProcess(*self._answer(orders, order, [told, gate, *descriptors.values()]), status)
-            os.write(begins, b"1")  # one whose answer is lost never does: another has the same descriptors
+            answer = self._answer(orders, order, [told, gate, *descriptors.values()])
+            with contextlib.suppress(BrokenPipeError):  # it has ended already
+                os.write(begins, b"1")  # one whose answer is lost never does: another has the same descriptors
         except BaseException:
             os.close(status)
             raise
         finally:
             for one in (told, gate, begins):
                 os.close(one)
+        started = ForkedProcess(*answer, status)
         self._started = [*(one for one in self._started if one.returncode in (None, UNKNOWN)), started]
         return started
 

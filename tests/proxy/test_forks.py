@@ -257,6 +257,31 @@ def test_one_whose_answer_is_lost_never_begins(server: ForkServer, module: Modul
         os.close(one)
 
 
+DIES_ONCE = """
+import os, signal, socket
+whole = socket.send_fds
+def send_fds(*answer):
+    try:
+        os.open({seen!r}, os.O_CREAT | os.O_EXCL)
+    except FileExistsError:
+        return whole(*answer)
+    os.kill(os.getpid(), signal.SIGKILL)
+socket.send_fds = send_fds
+"""
+
+
+def test_a_server_that_dies_before_it_answers_is_not_waited_for(
+    server: ForkServer, module: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has started waits for whoever asked, and would hold the server's end of the socket open."""
+    monkeypatch.setattr(forks, "ANSWER", 2 * WAIT)
+    (tmp_path / "sitecustomize.py").write_text(DIES_ONCE.format(seen=str(tmp_path / "seen")))
+    began = time.monotonic()
+    assert run(server, module("print('begun')"))[1] == b"begun\n"
+    assert (tmp_path / "seen").exists()
+    assert time.monotonic() - began < WAIT
+
+
 ADOPTS = """
 import os, signal, sys
 from proxy import forks
