@@ -21,6 +21,7 @@ from proxy.controller.work import Steps, Work
 from proxy.model import Pair
 from proxy.pairs.key_mask import KeyMask
 from proxy.rollout.events import Tripped
+from proxy.rollout.requirements import is_patient
 
 BATCH_TIME = 0.1
 """Seconds a reading may wait for its micro-batch: at 1,000 pairs a second those of 100 cost a third less for each than
@@ -227,4 +228,4 @@ class Intake:
 
 
 def _batch_time(trial: RolloutRun) -> float:
-    return BATCH_TIME if trial.weights else PATIENT
+    return PATIENT if is_patient(trial.rollout, trial.plan) else BATCH_TIME

@@ -45,13 +45,14 @@ from proxy.predictions.unparseable import live_detail, sentence
 from proxy.rollout.events import Looked, RolloutState, Tripped
 from proxy.rollout.machine import share_of
 from proxy.rollout.pair_budget import PairPace
+from proxy.rollout.requirements import is_patient
 from proxy.rollout.sparing import enough_pairs
 
 log = logging.getLogger("understudy.trials")
 
 LOOK_SHARE, PATIENT_SHARE = 0.01, 0.002
 """Share of one core that looks at one rollout may take, and again that asking whether one is due may; the lesser one
-while the candidate answers nobody."""
+while the candidate answers nobody and is not about to."""
 
 SLOWER = 0.9
 """Part of the rate at the last look at which forecasts are made anew though no pair has come."""
@@ -305,7 +306,7 @@ class RolloutRun(Resting):
 
     @property
     def _share(self) -> float:
-        return LOOK_SHARE if self.weights else PATIENT_SHARE
+        return PATIENT_SHARE if is_patient(self.rollout, self.plan) else LOOK_SHARE
 
     def crossed(self) -> bool:
         """Whether the budget has crossed, so that a look is due at once; asked as often as its share allows, and
@@ -363,12 +364,11 @@ class RolloutRun(Resting):
         for worker, counts in counted.items():
             self.pair_ledger.account(worker).begin_at(counts)
         self.forget()
-        self.redact = ()
         late, self.readings = self.readings.late, Readings()
         self.readings.late = late
         self._rate = RateMeter()
         self.budget.renew()
-        self._looked, self._rest = None, Rest()
+        self._looked, self._rest, self.redact = None, Rest(), ()
         self.tripwire = Tripwire(plan.consecutive_failures)
         self.adopt(plan)
 

@@ -28,6 +28,18 @@ def stage_name(rollout: RolloutState, plan: Plan) -> str:
     return rollout.ended_in or ("promoted" if rollout.state is State.PROMOTED else stage_of(rollout, plan).name)
 
 
+def is_patient(rollout: RolloutState, plan: Plan) -> bool:
+    """Whether nobody waits for what is found: the candidate answers no client, and no look is to have it begin.
+
+    >>> from proxy.model import Guard
+    >>> stages = Stage(State.SHADOW, 100.0), Stage(State.CANARY, 5.0)
+    >>> plan = Plan("r/c", "r", "l", "c", "1", stages, (Guard("max_disagreement", 0.1),))
+    >>> is_patient(RolloutState("r/c", "t", 0.0), plan), is_patient(RolloutState("r/c", "t", 0.0, stage=1), plan)
+    (True, False)
+    """
+    return rollout.weight == 0 and stage_of(rollout, plan).weight == 0
+
+
 NeedWord = Literal["ready", "pairs", "candidate_pairs", "seconds", "sample_ratio", "guards"]
 
 

@@ -87,7 +87,8 @@ class Holds:
         return self.longest
 
 
-async def test_dear_pairs_of_one_rollout_hold_up_neither_the_loop_nor_another(tmp_path: Path) -> None:
+async def test_dear_pairs_hold_up_neither_the_loop_nor_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.controller.intake.PATIENT", 0.0)  # a wait by the clock, in which dear pairs may be read
     async with two(tmp_path) as (controller, worker, dear, other):
         holds = Holds()
         for _ in range(12):
@@ -265,7 +266,7 @@ async def test_a_turn_is_over_after_its_slice_and_others_are_served_between_two_
 
 
 async def test_ordinary_pairs_are_done_in_runs_that_hold_another_line_up_no_longer_than_a_step() -> None:
-    clock, log = Clock(), list[tuple[str, int, float]]()
+    clock, log, order = Clock(), list[tuple[str, int, float]](), list[str]()
 
     def read(pair: Pair) -> None:
         clock.now += 0.0001
@@ -275,7 +276,6 @@ async def test_ordinary_pairs_are_done_in_runs_that_hold_another_line_up_no_long
         elif pair.sequence == 6:
             order.append("read")
 
-    order = list[str]()
     work = Work(read, lambda _: None, lambda _: None, clock, clock)
     for number in range(300):
         for name in "ab":

@@ -79,6 +79,16 @@ def test_looking_keeps_to_its_share_which_is_less_while_the_candidate_answers_no
     assert not trial.crossed()
 
 
+def test_a_look_that_is_to_have_a_canary_begin_is_not_put_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that begins as a canary enters it at a look: users had it half a second later than need be."""
+    trial = make(replace(PLAN, stages=(Stage(State.CANARY, 20.0),)))
+    assert trial.rollout.weight == 0
+    trial.look(1000.0, None)
+    monkeypatch.setattr(module, "LOOK_SHARE", 1e9)
+    monkeypatch.setattr(module, "PATIENT_SHARE", 1e-9)
+    assert trial.may_look()
+
+
 def test_an_unchanged_trial_is_not_looked_at_twice() -> None:
     trial = make()
     first = trial.look(1000.0, None)
