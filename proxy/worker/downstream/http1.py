@@ -100,16 +100,23 @@ class DownstreamConnection(Http1Connection):
         if self.state >= states.LINGERING:
             return end - before
         if at < end:
-            if self.blocked or self.state >= states.WAITING:
-                self._ahead = data[at:]
+            if self.state >= states.WAITING or (self.blocked and self.state <= states.HEAD):
+                self._ahead = data[at:]  # of requests: the rest of a body goes on, though an answer is not taken
             elif at >= before:
                 return at - before
             else:
                 self._ahead, self._known = data[:before], before
                 return 0
-        if self._half_closed and self.state <= states.HEAD and not self._more:
-            self._end(states.SPENT)
+        if self._half_closed and not self._more:
+            self._nothing_follows()
         return end - before
+
+    def _nothing_follows(self) -> None:
+        """The client sends no more, and all that it has sent was taken up: what is here in part is never here whole."""
+        if self.state <= states.HEAD:
+            self._end(states.SPENT)
+        elif self.state <= states.EARLY and not self.ends():
+            self.transport.close()
 
     def _one(self, data: bytes, at: int) -> int:
         """Take up the request at `at`: where it ends, or as much of it as was taken; the end of `data` when it is not
@@ -177,7 +184,7 @@ class DownstreamConnection(Http1Connection):
         self._finish()
 
     def _more_body(self, data: bytes) -> int:
-        exchange, requests = self.exchange, self._requests
+        exchange, requests, came = self.exchange, self._requests, len(data)
         assert exchange is not None
         try:
             end = requests.read_body(data, 0, self.work)
@@ -198,6 +205,8 @@ class DownstreamConnection(Http1Connection):
                 self._ahead = data[end:]
             data = data[:end]
         exchange.more(data, done)
+        if self._half_closed and end == came and not self._more:
+            self._nothing_follows()
         return size
 
     # --- the answer, out ---

@@ -83,7 +83,9 @@ class UpstreamConnection(PooledConnection):
             self.pool.turn.write(self.transport, opening, leg, (behind, *leg.rest))
         else:
             self.pool.turn.write(self.transport, opening + behind if behind else opening, leg)
-        if not leg.whole and (behind or not opening.endswith(b"\r\n\r\n")):  # who waits for 100 waits for the model
+        if self._blocked_since:  # it was written at once (`MUCH_OUT`), while the client's side was still at work
+            self.pool.turn.last(self._hold_back)
+        elif not leg.whole and (behind or not opening.endswith(b"\r\n\r\n")):  # who waits for 100 waits for the model
             self.pool.stalled[self] = None
         if leg.held_back and not self._blocked_since:
             leg.held_back = False
@@ -110,6 +112,11 @@ class UpstreamConnection(PooledConnection):
         self._blocked_since = monotonic()
         self.pool.stalled.pop(self, None)
         if self.leg is not None:
+            self.leg.pause_source()
+
+    def _hold_back(self) -> None:
+        """Say once more that the model takes no more: in this turn the client's side may have read on since."""
+        if self._blocked_since and self.leg is not None:
             self.leg.pause_source()
 
     def resume_writing(self) -> None:
