@@ -11,6 +11,7 @@ from proxy.model.worker_config import WorkerConfig
 from proxy.worker.turn import MUCH_OUT
 from tests.worker.rig import ok
 from tests.worker.test_cuts import CONFIG, CONTINUE, STREAMS, Bench, Wire, message
+from tests.worker.turns import HEALTH, HERE
 
 GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /x HTTP/1.1\r\nHost: a\r\n"
@@ -26,6 +27,17 @@ def behind_one(bench: Bench, sent: bytes) -> tuple[Any, Any]:
         client.hear(data)
         bench.loop.turn()
     return client, bench.model.transport
+
+
+def fills(bench: Bench) -> None:
+    """From here on the client is full with whatever is written to it."""
+    client: Any = bench.client.transport
+
+    def full(data: bytes) -> None:
+        Wire.write(client, data)
+        bench.client.pause_writing()
+
+    client.write = full
 
 
 @pytest.mark.parametrize("config", [CONFIG, STREAMS], ids=["gathered", "streamed"])
@@ -68,16 +80,25 @@ def test_a_model_that_is_full_at_once_holds_its_client_back_and_is_not_the_clien
     assert bench.model in bench.model.pool.stalled
 
 
+def test_requests_of_a_client_that_sends_no_more_wait_for_room_for_their_answers() -> None:
+    bench = Bench()
+    client, model = behind_one(bench, HEALTH * 3)
+    assert bench.client.eof_received()
+    fills(bench)
+    model.hear(ok())
+    for answers in (2, 3, 4):
+        bench.loop.turn()
+        assert client.out.count(HERE) == answers
+        assert not client.closed
+        bench.client.resume_writing()
+    assert client.closed
+
+
 def test_no_chunk_is_lost_behind_an_answer_that_is_not_taken() -> None:
     """The 100 that we answer is more than the client takes, while much of the body is here, cut by the turn's share."""
     bench, body = Bench(), b"1\r\nx\r\n" * 999 + b"1\r\ny\r\n0\r\n\r\n"
     client, model = behind_one(bench, IN_CHUNKS + b"Expect: 100-continue\r\n\r\n" + body)
-
-    def full(data: bytes) -> None:
-        Wire.write(client, data)
-        bench.client.pause_writing()
-
-    client.write = full
+    fills(bench)
     model.hear(ok())
     bench.loop.turn()
     assert client.out.endswith(CONTINUE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.request.test_exchange import PLAIN
-from tests.worker.rig import PATIENCE, Call, Model, rig
+from tests.worker.rig import PATIENCE, Call, Model, eventually, read_answer, rig
 
 CONFIG = """
 server: {listen: '127.0.0.1:0'}
@@ -134,5 +135,21 @@ async def test_what_waits_for_its_turn_is_taken_up_behind_tls_too(certificates: 
         writer.close()
     assert got.count(b"HTTP/1.1 200 OK") == 3001
     assert got.count(b"1\r\nx\r\n") == 20_000
+    await secure.model.stop_tasks()
+    server.close()
+
+
+async def test_a_long_body_reaches_a_model_behind_tls_in_its_pieces(certificates: Path) -> None:
+    secure, body = Secure(certificates, "one"), random.Random(2).randbytes(250_000)
+    server = await asyncio.start_server(secure.model._serve, "localhost", 0, ssl=secure.context)
+    url = f"https://localhost:{server.sockets[0].getsockname()[1]}"
+    async with rig(CONFIG.replace("URL", url).replace("TLS", f"ca: {certificates}/one.pem")) as it:
+        reader, writer = await it.connect()
+        writer.write(b"POST /infer HTTP/1.1\r\nHost: a\r\nContent-Length: 250000\r\n\r\n" + body[:100_000])
+        await eventually(lambda: it.worker.context.buffered == 100_000)
+        writer.write(body[100_000:])
+        assert (await read_answer(reader))[0] == 200
+        writer.close()
+    assert [call.body for call in secure.model.calls] == [body]
     await secure.model.stop_tasks()
     server.close()

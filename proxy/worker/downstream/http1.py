@@ -114,7 +114,8 @@ class DownstreamConnection(Http1Connection):
     def _nothing_follows(self) -> None:
         """The client sends no more, and all that it has sent was taken up: what is here in part is never here whole."""
         if self.state <= states.HEAD:
-            self._end(states.SPENT)
+            if not self.blocked:  # else requests may be ahead: they go on when there is room for their answers
+                self._end(states.SPENT)
         elif self.state <= states.EARLY and not self.ends():
             self.transport.close()
 
@@ -317,9 +318,11 @@ class DownstreamConnection(Http1Connection):
         if self._ahead and not self._pumping:
             ahead, self._ahead = self._ahead, b""
             self.again(ahead)
+        if self.blocked:
+            return
         if self._half_closed and self.state <= states.HEAD and not self._pumping and not self._kept:
             self._end(states.SPENT)
-        elif not self.blocked:
+        else:
             self.resume_reading()
 
     def upgraded(self, leg: Leg, head: bytes, rest: bytes) -> None:
