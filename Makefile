@@ -61,7 +61,7 @@ demo: $(READY) ## real models: one promoted, two rolled back (under two minutes)
 demo-loop: $(READY) ## inputs drift, a model is retrained, registered, tried and promoted by itself (a minute)
 	$(BIN)/understudy demo --loop
 
-test: $(READY) ## all tests that need nothing but this machine, but for test-e2e (about five minutes on two idle cores)
+test: $(READY) ## all tests that need nothing but this machine, but for test-e2e (four to five minutes on two idle cores)
 	$(BIN)/pytest $(PARALLEL) -m "$(QUICK)"
 
 test-e2e: $(READY) ## the whole program under load, its processes killed and stopped (about two minutes on two cores)
