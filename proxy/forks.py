@@ -33,7 +33,7 @@ from proxy.fork_server import LONGEST
 from proxy.handover import PACKAGE_PARENT, VARIABLE
 
 MODULES = ("proxy.config_reader", "proxy.worker.__main__")
-"""What forks have imported: what reads the configuration, as the first controller does; then what workers are."""
+"""What forks have imported: what reads the configuration, as the controller does too; then what workers are."""
 ANSWER = 30.0
 """Seconds that the server may take to start a process; at its own start it imports for half of one."""
 TO_STOP = 5.0
