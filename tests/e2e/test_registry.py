@@ -1,9 +1,10 @@
 """Promise: what a registry posts, signed, is tried within 5 s by every process of the tree; the newest replaces what
-runs; whoever dies, it goes on; the registry hears each state of a version, once and in order; the file and the registry
-take turns, and who spoke last holds."""
+runs; whoever dies, it goes on; the registry hears each state of a version in order, under one `webhook-id` each, and
+again only if the sender was killed; the file and the registry take turns, and who spoke last holds."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -30,12 +31,17 @@ SIGNER = Webhook(SECRET)
 
 
 class Registry:
-    """Takes what is written to it, and events of webhooks, and checks each signature."""
+    """Takes what is written to it, and events of webhooks, and checks each signature. A delivery that is repeated,
+    since its sender was killed before it knew, has the same `webhook-id` and the same content; here it counts once."""
 
     def __init__(self) -> None:
-        self.states: list[tuple[str, str, str]] = []
+        self.writes: dict[str, tuple[str, str, str]] = {}
+        self.repeated = 0
         self.events: list[Any] = []
         self.down = False
+        self.killed_at_first: asyncio.Future[Understudy] | None = (
+            None  # its controller, before the first write is answered
+        )
 
     def app(self) -> web.Application:
         app = web.Application()
@@ -50,8 +56,19 @@ class Registry:
         if self.down:
             return web.Response(status=503)
         said = json.loads(body)
-        self.states.append((request.match_info["version"], said["state"], said["alias"]))
+        written = (request.match_info["version"], said["state"], said["alias"])
+        key = request.headers["webhook-id"]
+        self.repeated += key in self.writes
+        assert self.writes.setdefault(key, written) == written
+        if (victim := self.killed_at_first) is not None:
+            self.killed_at_first = None
+            os.kill((await (await victim).processes())["controller"], signal.SIGKILL)
         return web.Response()
+
+    @property
+    def states(self) -> list[tuple[str, str, str]]:
+        """What was written, in the order in which each came first."""
+        return list(self.writes.values())
 
     async def _event(self, request: web.Request) -> web.Response:
         body = await request.read()
@@ -105,15 +122,17 @@ async def test_from_the_post_to_the_alias_with_the_kills_in_between(tmp_path: Pa
     async with served(versions.app()) as models, served(book.app()) as url:
         whole = config(models, free_port(), registry(url))
         async with running(tmp_path, whole) as it, load(it.data_url) as seen:
+            book.killed_at_first = victim = asyncio.get_running_loop().create_future()
             assert (await name(it, "2", "d-1"))["result"] == "begun"
+            victim.set_result(it)
             rollout = await began(it, "2")
             assert rollout["lineage"] == {
                 "registry": "http", "model": "fraud model", "version": "2", "run": "run-1", "data": "d@1",
                 "url": f"{url}/fraud%20model/2",
             }  # fmt: skip
-            for process in ("controller", "controller"):
-                os.kill((await it.processes())[process], signal.SIGKILL)
-                await it.until(NAME, lambda one: one["version"] == "2")
+            await it.until(NAME, lambda one: one["version"] == "2" and book.repeated == 1)
+            os.kill((await it.processes())["controller"], signal.SIGKILL)
+            await it.until(NAME, lambda one: one["version"] == "2")
             os.kill((await it.processes())["workers"][0]["pid"], signal.SIGKILL)
             book.down = True
             await it.until(NAME, lambda one: one["state"] == "promoted", 60)
