@@ -118,13 +118,18 @@ class FairQueue:
         line = self._lines[name]
         if not _is_dear(line) or not any(self._done - before > PATIENCE for _, _, before in line.items):
             return []
-        old = [item for item in line.items if self._done - item[2] > PATIENCE and item[1]]
-        gone = set(map(id, old))
-        line.items = deque(item for item in line.items if id(item) not in gone)
-        size = sum(size for _, size, _ in old)
-        line.size -= size
-        self._size -= size
-        return [item for item, _, _ in old]
+        old, kept, gone = [], deque[tuple[Any, int, float]](), 0
+        for one in line.items:
+            item, size, before = one
+            if size and self._done - before > PATIENCE:
+                old.append(item)
+                gone += size
+            else:
+                kept.append(one)
+        line.items = kept
+        line.size -= gone
+        self._size -= gone
+        return old
 
     def worked(self, name: str, seconds: float) -> None:
         """Work for a line has taken so long."""

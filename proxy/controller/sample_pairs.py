@@ -99,7 +99,7 @@ def _apart(a: float, b: float) -> float:
 
 
 def _moved(a: Sequence[float], b: Sequence[float]) -> float:
-    return sum(abs(x - y) for x, y in zip(a, b, strict=False)) / 2
+    return sum([abs(x - y) for x, y in zip(a, b, strict=False)], 0.0) / 2
 
 
 def _differ(a: Any, b: Any) -> float:
@@ -107,8 +107,10 @@ def _differ(a: Any, b: Any) -> float:
 
 
 def _angle(a: Sequence[float], b: Sequence[float]) -> float:
-    norm = math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
-    return min(1.0, 1.0 - sum(x * y for x, y in zip(a, b, strict=False)) / norm) if norm > 0 else float(a != b)
+    norm = math.sqrt(sum([x * x for x in a], 0.0) * sum([y * y for y in b], 0.0))
+    if not norm > 0:
+        return float(a != b)
+    return min(1.0, 1.0 - sum([x * y for x, y in zip(a, b, strict=False)], 0.0) / norm)
 
 
 _FAR: dict[Kind, Callable[[Any, Any], float]] = {

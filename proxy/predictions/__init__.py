@@ -1,6 +1,7 @@
 """Bytes to predictions, or a reason why not. Start in `reading.py`; one file per protocol.
 
     reading.py     a pair in, a `Reading` out: who failed, what each arm said, do they fit together
+    at_fault.py    what an arm did wrong, in words
     aspects.py     the same for several predictions of one answer
     comparing.py   do two predictions fit together, in what do they differ
     mismatch.py    in what two answers differ before either is read

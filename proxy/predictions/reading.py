@@ -17,7 +17,6 @@ Whose fault is what (the words are `model.reasons`):
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from math import nan
 from typing import Any, TypeAlias
@@ -26,10 +25,11 @@ import orjson
 
 from proxy.model import Arm, Kind, Outcome, Pair, Prediction, PredictionSpec, Reading, Segments, make
 from proxy.model.reasons import NO_CREDENTIALS, PREDICTION_WORDS, Reason
+from proxy.predictions.at_fault import broke, wants_credentials
 from proxy.predictions.bounds import DEFAULT, MAX_BODY, Bounds, check_json, elements
 from proxy.predictions.comparing import NO_COUNT, TOLD, TokenCount, fit_live, token_counts, told_difference
 from proxy.predictions.message import UNREAD, Message, is_plain, target_of
-from proxy.predictions.mismatch import answered, mismatch, told, type_of
+from proxy.predictions.mismatch import mismatch, told, type_of
 from proxy.predictions.registry import AUTO, NONE, PROTOCOLS, recognised
 from proxy.predictions.request import body_hash, request_facts
 from proxy.predictions.shapes import Tensor, one_row, predict
@@ -48,6 +48,8 @@ _Said: TypeAlias = tuple[Prediction | None, Reason, str, TokenCount]
 
 _OURS = frozenset((Reason.INTERNAL, Reason.NOT_REWRITTEN))
 """What is no doing of the candidate: a bug of ours, and a request that `set_json` could not be applied to."""
+
+_UNPRICED: Any = nan  # one object, also where this is compiled: equal readings are equal
 
 MOST_HEADS, MOST_HEAD = 64, 1024
 """Heads that are remembered, and the bytes of one."""
@@ -211,15 +213,17 @@ class PairReader:
 
     def _any(self, pair: Pair) -> Reading:
         """The reading of whatever pair."""
-        # Taken apart at once: a look-up by name for each field would take longer than all of it.
+        # Taken apart at once: a look-up by name for each field would take longer than all of it. What is only handed on
+        # is of no type here: compiled code would make other objects of its numbers, and one nan is not the other.
+        time: Any
         (
             _, stage, worker, sequence, name, time, served, head, body, ours, theirs, second, hedged, fell_back, slot,
             given, rest_of_body,
         ) = pair  # fmt: skip
         live_fault, fault = failure(ours, theirs), failure(theirs, ours)
-        live_detail = _broke(ours, live_fault) if live_fault else ""
-        detail = _broke(theirs, fault) if fault else ""
-        if fault is Reason.STATUS_4XX and served is Arm.LIVE and _wants_credentials(theirs):
+        live_detail = broke(ours, live_fault) if live_fault else ""
+        detail = broke(theirs, fault) if fault else ""
+        if fault is Reason.STATUS_4XX and served is Arm.LIVE and wants_credentials(theirs):
             fault, detail = Reason.UNAUTHORIZED, f"{detail}: {NO_CREDENTIALS}"
         differs = mismatch(head, ours, theirs)
         live = candidate = again = None
@@ -247,9 +251,22 @@ class PairReader:
         said = _sentence(live_detail, detail) if live_detail or detail else ""
         asked = (stage, worker, sequence, given or name, time, served)
         answers = (live_fault, fault, live, candidate, again)
-        times = (ours.seconds, theirs.seconds, ours.first, theirs.first, slot, hedged, fell_back)
+        times = (*_times(ours, theirs), slot, hedged, fell_back)
         tokens = token_counts(live_count, count) if live_count != NO_COUNT or count != NO_COUNT else (0, 0, False)
-        rest = (request_hash, segment, cluster, said, *tokens[:2], differs, tokens[2], (), nan, nan, False, 0.0)
+        rest = (
+            request_hash,
+            segment,
+            cluster,
+            said,
+            *tokens[:2],
+            differs,
+            tokens[2],
+            (),
+            _UNPRICED,
+            _UNPRICED,
+            False,
+            0.0,
+        )
         return make(Reading, (*asked, *answers, *times, *rest))
 
     def _of_request(self, head: bytes, body: bytes, rest: bytes) -> tuple[int, str, str]:
@@ -360,34 +377,11 @@ class PairReader:
         return protocol.extract(spec, message)
 
 
-_BROKE = {
-    Reason.CONNECT: "no connection could be made",
-    Reason.CONNECT_TIMEOUT: "no connection could be made in time",
-    Reason.DISCONNECT: "the connection broke before the answer was whole",
-    Reason.BAD_REPLY: "the answer was not valid HTTP",
-    Reason.FLOOD: "the connection was flooded with control or empty frames",
-    Reason.POOL_FULL: "every allowed connection was busy",
-    Reason.TIMEOUT: "no whole answer came in time",
-    Reason.TOO_LARGE: "the answer was larger than `mirror.max_body`",
-    Reason.TLS: "TLS could not be agreed on",
-    Reason.NOT_REWRITTEN: "not asked, since its `set_json` cannot be applied to this request's body",
-    Reason.COMMITTED: "the answer broke off after its first bytes had reached the client",
-}
-
-
-def _broke(outcome: Outcome, reason: Reason) -> str:
-    if not outcome.reason and outcome.status:
-        return f"answered {answered(outcome)}"
-    return _BROKE.get(reason, str(reason).replace("_", " "))
-
-
-_CREDENTIALS = re.compile(rb"(?i)authoriz|authentic|credential|api[ _-]?key")
-"""How servers that answer 400 to a request without a valid token (TorchServe) say so in the body."""
-
-
-def _wants_credentials(outcome: Outcome) -> bool:
-    """Whether a server refused a copy because of who asked."""
-    return outcome.status in (401, 403) or (outcome.status == 400 and bool(_CREDENTIALS.search(outcome.body[:2000])))
+def _times(live: Outcome, candidate: Outcome) -> tuple[Any, ...]:
+    """Seconds of both arms to the last byte, then to the first, as the very objects that they are."""
+    ours: tuple[Any, ...] = live
+    theirs: tuple[Any, ...] = candidate
+    return ours[4], theirs[4], ours[5], theirs[5]
 
 
 def _sentence(live: str, candidate: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from proxy.model import Mismatch, Pair, Prediction, PredictionSpec, Reading, make
+from proxy.model import Mismatch, Outcome, Pair, Prediction, PredictionSpec, Reading, make
 from proxy.model.reasons import Reason
 from proxy.predictions.bounds import Bounds
 from proxy.predictions.mismatch import is_empty
@@ -25,8 +25,7 @@ STREAM, GRPC = "text/event-stream", "application/grpc"
 """Types of body that are never one JSON document."""
 
 _FINE, _ALIKE = Reason.NONE, Mismatch.NONE  # looking up a member of an enum costs 0.1 µs in Python 3.11
-_NOTHING = None, None
-"""What two answers say where no values are read."""
+_UNPRICED: Any = nan  # no `float`, of which compiled code would make another object for each pair
 
 
 class UsualReader:
@@ -52,7 +51,14 @@ class UsualReader:
 
     def read(self, pair: Pair) -> Reading | None:
         """The reading of a usual pair, `None` of any other. Never raises."""
-        # Taken apart at once: a look-up by name for each field would take longer than all of it.
+        # Taken apart at once: a look-up by name for each field would take longer than all of it. What is only handed on
+        # is of no type here, or compiled code would take each number out of its object and make it another.
+        sequence: Any
+        time: Any
+        live_seconds: Any
+        live_first: Any
+        seconds: Any
+        first: Any
         (
             _, stage, worker, sequence, name, time, served, head, body, ours, theirs, second, hedged, fell_back, slot,
             given, rest,
@@ -64,18 +70,18 @@ class UsualReader:
         of_type = self._types.get(our_head)
         if of_type is None or of_type != self._types.get(their_head) or head[:5] == b"HEAD ":
             return None
-        said = _NOTHING if self._spec is None else self._both(our_body, their_body, of_type)
-        if said is None or (said is _NOTHING and (is_empty(ours) or is_empty(theirs))):
+        said = _unread(ours, theirs) if self._spec is None else self._both(our_body, their_body, of_type)
+        if said is None:
             return None
         live, candidate = said
         key, segment, cluster = self._of_request(head, body, rest)
         return make(Reading, (
             stage, worker, sequence, given or name, time, served, _FINE, _FINE, live, candidate, None,
             live_seconds, seconds, live_first, first, slot, hedged, fell_back, key, segment, cluster, "",
-            0, 0, _ALIKE, False, (), nan, nan, False, 0.0,
+            0, 0, _ALIKE, False, (), _UNPRICED, _UNPRICED, False, 0.0,
         ))  # fmt: skip
 
-    def _both(self, live: bytes, candidate: bytes, of_type: str) -> tuple[Prediction, Prediction] | None:
+    def _both(self, live: bytes, candidate: bytes, of_type: str) -> tuple[Prediction | None, Prediction | None] | None:
         """What both bodies say, if that is beyond doubt and can be compared."""
         if of_type == STREAM or (ours := self._said(live, of_type)) is None:
             return None
@@ -95,6 +101,11 @@ class UsualReader:
             return one_row(spec, single(spec, orjson.loads(body)))
         except Exception:  # no JSON, or whatever else: the long way says what is wrong with it
             return None
+
+
+def _unread(live: Outcome, candidate: Outcome) -> tuple[Prediction | None, Prediction | None] | None:
+    """What both say where no values are read, if there is something in them."""
+    return None if is_empty(live) or is_empty(candidate) else (None, None)
 
 
 def _fit(live: Any, candidate: Any) -> bool:

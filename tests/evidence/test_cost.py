@@ -254,6 +254,12 @@ def test_totals_are_whole_sums_of_what_both_answered() -> None:
     assert gather(PLAN, [make_reading(0)]).costs == CostTotals()
 
 
+def test_pairs_without_a_price_are_none_that_was_paid_for_whichever_nan_they_have() -> None:
+    """Compiled code makes a nan of its own."""
+    unpriced = reading(0, float("nan"), float("inf") - float("inf"))
+    assert gather(PLAN, [unpriced, make_reading(1)]).costs == CostTotals()
+
+
 def test_the_interval_of_the_ratio_holds_the_truth() -> None:
     """Shared and own factors, 60 runs: 95 % intervals that hold at any time, so hardly ever wrong at one."""
     inside = 0

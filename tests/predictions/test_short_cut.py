@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.model import Arm, Kind, Outcome, Pair, PredictionSpec
-from proxy.predictions import read_pair, reading
+from proxy.predictions import read_pair
 from proxy.predictions.registry import PROTOCOLS
 
 values = st.one_of(
@@ -77,7 +77,7 @@ def test_it_is_taken_where_it_is_meant_to_be(kind: Kind, monkeypatch: pytest.Mon
     def never(*_: object) -> None:
         raise AssertionError("the long way")
 
-    monkeypatch.setattr(reading, "predict", never)
+    monkeypatch.setitem(PROTOCOLS, "v2", replace(PROTOCOLS["v2"], extract=never))
     answer = outcome({"outputs": [{"name": "y", "shape": [1, 1], "datatype": "FP64", "data": [0.5]}]}, b"")
     pair = Pair("t", 0, "w", 0, "r", 0.0, Arm.LIVE, b"", b"{}", answer, answer)
     found = read_pair(PredictionSpec("v2", kind, "y"), pair)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import nan
 from typing import Any
 
 import numpy as np
@@ -39,9 +38,10 @@ class CostTotals:
 
     def add(self, fields: Mapping[str, Sequence[Any]]) -> None:
         """Add readings, given by field."""
-        if fields["live_cost"].count(nan) == fields["cost"].count(nan) == len(fields["cost"]):
-            return  # the usual case: no prices, and by identity a loop in C
-        live, cost, copies = (np.array(fields[name], dtype=np.float64) for name in ("live_cost", "cost", "copies_cost"))
+        live, cost = (np.array(fields[name], dtype=np.float64) for name in ("live_cost", "cost"))
+        if np.isnan(live).all() and np.isnan(cost).all():
+            return  # the usual case: no prices
+        copies = np.array(fields["copies_cost"], dtype=np.float64)
         fine = [not (ours or theirs) for ours, theirs in zip(fields["live_fault"], fields["fault"], strict=True)]
         whole = np.isfinite(live) & np.isfinite(cost) & np.array(fine, dtype=bool)
         self.live += _nanos(live[whole])
