@@ -28,7 +28,9 @@ from hypothesis import settings
 from proxy.request import machine
 from tests.postgres import mortal_postgres, postgres, postgres_cluster, postgres_server
 
-settings.register_profile("repeatable", derandomize=True, deadline=None, database=None, print_blob=True)
+settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, database=None, max_examples=60, print_blob=True
+)
 settings.register_profile("search", derandomize=False, deadline=None, print_blob=True)
 settings.load_profile("repeatable")
 

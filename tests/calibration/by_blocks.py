@@ -18,8 +18,6 @@ from tests.calibration.truths import Rng, batch
 
 LOOK = 20
 """Blocks between two looks."""
-FEW = 2
-"""Runs of a row at least; one takes a third of a second."""
 
 Times = Callable[[Rng, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Live's and the candidate's seconds of every pair of blocks of these sizes, block after block."""
@@ -121,7 +119,7 @@ def fair(truth: str, name: str, rule: TimedRule, times: Callable[[], Times], *, 
     """A truth exactly at the limit, or within it for FAIL and beyond it for PASS where the row says so."""
 
     def case(share: float) -> Row:
-        n = runs_of(400, share, FEW)
+        n = runs_of(400, share)
         found = by_blocks(rule, times(), 10.0, blocks, n, seed=41)
         bounds = most(ALPHA, n), most(ALPHA_PASS, n)
         fails, passes = (share_of(round(rate * n), n) for rate in (found.fail_rate, found.pass_rate))
@@ -136,7 +134,7 @@ def harmless(truth: str, name: str, rule: TimedRule, times: Callable[[], Times])
     """Equal arms with stalls: a FAIL at most α of the time; a PASS is right."""
 
     def case(share: float) -> Row:
-        n = runs_of(400, share, FEW)
+        n = runs_of(400, share)
         found = by_blocks(rule, times(), 10.0, 2500, n, seed=42)
         bound, fails = most(ALPHA, n), share_of(round(found.fail_rate * n), n)
         measured = f"fail {fails}, pass {found.pass_rate:.0%} of {n} runs of 2,500 blocks"
@@ -150,7 +148,7 @@ def within(truth: str, name: str, rule: TimedRule, times: Times, each: float, *,
     target, side = (fail, "fail") if fail else (pass_, "pass")
 
     def case(share: float) -> Row:
-        n = runs_of(100, share, FEW)
+        n = runs_of(100, share)
         found = by_blocks(rule, times, each, 4 * target, n, seed=43)
         median, wrong = (found.fail_median, found.pass_rate) if fail else (found.pass_median, found.fail_rate)
         most = ALPHA_PASS + 0.7 / np.sqrt(n) if n > 4 else 0.0
@@ -166,7 +164,7 @@ def late(good: int, each: float, most: int, runs: int) -> Case:
     block begin many restarts in a block."""
 
     def case(share: float) -> Row:
-        n = runs_of(runs, share)
+        n = runs_of(runs, share, 3)
         found = [
             by_blocks(P99, Breaking(good), each, good + 5 * most, 1, seed=44 + run, stop_at_pass=False)
             for run in range(n)

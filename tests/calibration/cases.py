@@ -90,7 +90,7 @@ def share_of(count: int, n: int) -> str:
     return f"{count / n:.2%} ({low:.2%} – {high:.2%})"
 
 
-def runs_of(full: int, share: float, least: int = 4) -> int:
+def runs_of(full: int, share: float, least: int = 2) -> int:
     return max(least, round(full * share))
 
 
@@ -181,7 +181,7 @@ def delay(
             guards = [(g, rule if g.name == own else IDLE) for g, _ in DEFAULTS]
             if own not in {g.name for g, _ in DEFAULTS}:  # in the place of one that has nothing to say either
                 guards[0] = (Guard(own, limit), rule)
-            whole = together(guards, truth, min(pairs, KEPT), max(4, n // 6), seed=13)
+            whole = together(guards, truth, min(pairs, KEPT), max(2, n // 6), seed=13)
             budget = f"{side} {whole.fail_median:,.0f}"
         goal = f"{side} by {target:,}" + (" *" if slack > SLACK else "")
         return Row(what, name, goal, f"{side} {median:,.0f} ({n} runs)", budget, ok)

@@ -123,7 +123,7 @@ def delay_of_users(truth: str, trial: Trial, target: int, *, fail: bool, runs: i
     """Median users until a verdict."""
 
     def run(share: float) -> Row:
-        n = runs_of(runs, share)
+        n = runs_of(runs, share, 4)
         median = float(np.median(verdicts(trial, n, 43)[not fail]))
         side = "fail" if fail else "pass"
         row = (truth, trial.guard, f"{side} by {target:,} users")

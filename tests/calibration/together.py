@@ -128,7 +128,7 @@ def delay(truth: str, guard: Guard, stream: Stream, full: int, seed: int, least:
     """A row on the median pairs to a FAIL after the first `least`, beside those by pairs alone."""
 
     def case(share: float) -> Row:
-        n = max(9, runs_of(full, share))
+        n = max(5, runs_of(full, share))
         found = runs(guard, stream, n, seed, stop="failed")
         median, alone = (
             float(np.median([getattr(r, name) for r in found])) - least for name in ("failed", "failed_alone")

@@ -1,4 +1,4 @@
-"""Verdicts on whole trials: bytes of answers in, the end of the rollout out, ten seeds each.
+"""Verdicts on whole trials: bytes of answers in, the end of the rollout out, five seeds each.
 
 The real path of a pair without processes: answers as model servers write them are read, counted, assessed every 100
 pairs, and the rollout's machine is advanced. One trial more goes through the running program.
@@ -23,7 +23,7 @@ from tests.e2e.harness import route, running
 from tests.fakes import Load, answer, model_process, question, set_mood
 
 PAIRS = 5000
-SEEDS = range(10)
+SEEDS = range(5)
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n"
 REQUEST = b"POST /r/infer HTTP/1.1\r\ncontent-type: application/json\r\n\r\n"
 SHADOW, CANARY = Stage(State.SHADOW, 100.0, min_pairs=1000), Stage(State.CANARY, 5.0, min_pairs=1000)

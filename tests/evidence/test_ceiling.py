@@ -69,7 +69,7 @@ def test_evidence_is_below_its_ceiling_through_restarts(
 ) -> None:
     plan = make_plan(*guards, kind=kind, latency_block=block)
     evidence, rng, at = Evidence.begin(plan, 3), random.Random(5), 0
-    tally, known, readings = evidence._state.tally, 0, stream(kind, 11, bad, 6000)
+    tally, known, readings = evidence._state.tally, 0, stream(kind, 11, bad, 4000)
     while at < len(readings):
         size = rng.choice([1, 7, 60, 128, 300])
         evidence.add(readings[at : at + size])

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from textwrap import indent
 
 import orjson
 import pytest
@@ -22,12 +21,12 @@ from proxy.handover import PACKAGE_PARENT
 from proxy.reloading import ConfigInForce, read_again, read_first
 
 MAIN = "upstreams: {m: {url: 'http://127.0.0.1:1'}}\ndefault: {live: m}\n"
-Installed = Callable[[str], None]
+Installed = Callable[[str], int]
 AT_THE_BEGINNING = """
 import os, runpy, sys
 
 def begin():
-{code}
+    exec(open({code!r}).read())
 
 def run(name, **how):
     if name == "proxy.behind":
@@ -40,9 +39,22 @@ runpy.run_module, whole = run, runpy.run_module
 """
 
 
-@pytest.fixture
-def forks() -> Iterator[ForkServer]:
-    """A server of a test's own, which begins when it is needed."""
+@pytest.fixture(scope="module")
+def begins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The code that each process that reads runs at first."""
+    folder = tmp_path_factory.mktemp("site")
+    (code := folder / "code").write_text("")
+    (folder / "sitecustomize.py").write_text(AT_THE_BEGINNING.format(code=str(code)))
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("proxy.forks", "proxy.handover"):
+            patch.setattr(f"{module}.PACKAGE_PARENT", f"{folder}:{PACKAGE_PARENT}")
+        patch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+        yield code
+
+
+@pytest.fixture(scope="module")
+def forks(begins: Path) -> Iterator[ForkServer]:
+    """One server for all of these tests: its own start costs more than all that its forks do."""
     with closing(ForkServer()) as server:
         yield server
 
@@ -59,18 +71,10 @@ def main(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installed:
+def installed(begins: Path) -> Iterator[Installed]:
     """Have each process that reads run this at first."""
-
-    def install(code: str) -> None:
-        folder = tmp_path / "site"
-        folder.mkdir(exist_ok=True)
-        (folder / "sitecustomize.py").write_text(AT_THE_BEGINNING.format(code=indent(code or "pass", "    ")))
-        for module in ("proxy.forks", "proxy.handover"):
-            monkeypatch.setattr(f"{module}.PACKAGE_PARENT", f"{folder}:{PACKAGE_PARENT}")
-
-    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
-    return install
+    yield begins.write_text
+    begins.write_text("")
 
 
 def answering(answer: bytes, code: int = 0, to: int = 1) -> str:
@@ -115,8 +119,6 @@ async def test_a_reload_that_meets_another_version_is_refused_and_the_next_one_i
     assert "another version" in await config.reload("ann", [])
     assert config.shown()["refused"]["by"] == "ann"
     installed("")
-    forks.close()
-    forks.reopen()
     assert await config.reload("ann", []) == ""
     assert config.shown()["refused"] is None
 

@@ -133,7 +133,7 @@ def test_money_is_kept_within_its_day_or_hour_used_and_spread_over_it(
     def cost(source: np.random.Generator) -> float:
         return 0.01 / 3 * (1.0 + source.pareto(1.5)) if tail else 0.01
 
-    spent, _ = spend_money(budget, period, rate, cost, 3, tick)
+    spent, _ = spend_money(budget, period, rate, cost, 2, tick)
     whole = np.concatenate([[0.0], np.cumsum(spent)])
     each = round(period / tick)
     windows = whole[each:] - whole[:-each]
