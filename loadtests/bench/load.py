@@ -51,6 +51,18 @@ def prompt(size: int) -> str:
     return json.dumps({"model": "m", "messages": [{"role": "user", "content": "word " * (size // 5)}]})
 
 
+def streamed() -> str:
+    """A chat request that asks for a stream of events."""
+    return json.dumps({"model": "m", "stream": True, "messages": [{"role": "user", "content": "x" * 500}]})
+
+
+def _request(path: str, payload: str) -> str:
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(payload)}\r\n\r\n{payload}"
+    )
+
+
 def lua(bench: Bench, content: str = "", vary: bool = False, path: str = PATH) -> Path:
     """A wrk script: the same head every time, or one that is different in every request."""
     content = content or body()
@@ -98,12 +110,8 @@ def at_a_rate(
     bench: Bench, port: int, path: str, seconds: float, rate: int, connections: int = 64, grace: float = 5.0
 ) -> list[float]:
     """What `peers/openloop.c` says of requests on a fixed schedule."""
-    request, payload = bench.folder / "request", body()
-    request.write_text(
-        f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(payload)}\r\n\r\n{payload}",
-        newline="",
-    )
+    request = bench.folder / "request"
+    request.write_text(_request(path, body()), newline="")
     out = bench.run(bench.folder / "openloop", port, rate, seconds, connections, request, grace)
     return [float(part) for part in out.split()]
 
@@ -113,6 +121,15 @@ def open_loop(bench: Bench, port: int, seconds: float, rate: int = 1000) -> tupl
     due, answered, p50, p99, *_ = at_a_rate(bench, port, PATH, seconds, rate)
     if due != answered:
         raise RuntimeError(f"unanswered requests: {due - answered:.0f}")
+    return p50, p99
+
+
+def arrivals(bench: Bench, port: int, streams: int, seconds: float) -> tuple[float, float]:
+    """p50 and p99 in microseconds from when an event of `peers/streams.c` was sent to when it has arrived."""
+    request = bench.folder / "chat-request"
+    request.write_text(_request(CHAT, streamed()), newline="")
+    out = bench.run(bench.folder / "events", port, streams, seconds, request)
+    _, p50, p99, _ = map(float, out.split())
     return p50, p99
 
 
@@ -128,12 +145,12 @@ def paced(bench: Bench, peer: Peer, seconds: float, rate: int) -> Interval:
 
 def events(bench: Bench, peer: Peer, streams: int, rounds: int) -> Interval:
     """Streams of events, so many at once; p50 and p99 are of the first event."""
-    content = json.dumps({"model": "m", "stream": True, "messages": [{"role": "user", "content": "x" * 500}]})
     command = ["taskset", "-c", LOAD_CORE, sys.executable, PEERS / "sse_load.py", peer.port, CHAT, streams, rounds]
 
     def load() -> tuple[float, float, float, float]:
         began = time.perf_counter()
-        ran = subprocess.run([str(part) for part in command], input=content, capture_output=True, text=True, check=True)
+        full = [str(part) for part in command]
+        ran = subprocess.run(full, input=streamed(), capture_output=True, text=True, check=True)
         count, p50, p99 = map(float, ran.stdout.split())
         return count, time.perf_counter() - began, p50, p99
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from loadtests.bench.machine import LOAD_CORE, PEERS, PROXY_CORE, ROOT, children, free_port, wait_for
 
-C_PROGRAMS = ("backend", "forwarder", "openloop", "streams")
+C_PROGRAMS = ("backend", "events", "forwarder", "openloop", "streams")
 
 
 @dataclass
@@ -58,10 +58,10 @@ class Bench:
         self.start(self.folder / "backend", port, size, *([mood] if mood else []), core=LOAD_CORE, port=port)
         return port
 
-    def streams(self, events: int, gap_ms: int) -> int:
-        """Port of a model that streams so many events, one each `gap_ms`."""
+    def streams(self, events: int, gap_ms: int, turn: str = "") -> int:
+        """Port of a model that streams so many events, one each `gap_ms`; with turn `one`, one of any stream."""
         port = free_port()
-        self.start(self.folder / "streams", port, events, gap_ms, core=LOAD_CORE, port=port)
+        self.start(self.folder / "streams", port, events, gap_ms, *([turn] if turn else []), core=LOAD_CORE, port=port)
         return port
 
     def grpc_model(self) -> int:

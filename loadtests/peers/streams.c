@@ -1,9 +1,10 @@
 /* A language model that costs as little as possible: every POST is answered with server-sent events, one each GAP ms.
  *
- *     streams PORT EVENTS GAP_MS
+ *     streams PORT EVENTS GAP_MS [one]
  *
  * One epoll loop and one timer: at each tick every stream under way gets its next event as a chunk of its own, as engines
- * send them; then `data: [DONE]` and the last chunk. Requests have a Content-Length or chunks whose end is believed where
+ * send them (with `one`, the stream that has waited longest gets its own); then `data: [DONE]` and the last chunk. An
+ * event tells when it was sent: `created` is in nanoseconds of the monotonic clock. Requests have a Content-Length or chunks whose end is believed where
  * a read ends with it.
  */
 #define _GNU_SOURCE
@@ -16,36 +17,40 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
+#include <time.h>
+#include <time.h>
 #include <unistd.h>
 
 #define BUFFER 65536
-static const char EVENT[] = "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" token\"}}]}\n\n";
+static const char EVENT[] = "data: {\"id\":\"%019lld\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" token\"}}]}\n\n";
 static const char HEAD[] = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
 
 struct stream {
     int fd, length, left; /* bytes of an incomplete head; events still to send */
     long body_left;       /* bytes of a body still to come; -1 until the last chunk */
-    struct stream *next, *before; /* those under way */
+    struct stream *next, *before; /* those under way, in a ring */
     char head[BUFFER];
 };
-static struct stream *active;
-static int events_each;
-static char chunk[512], last[64];
-static int chunk_length, last_length;
+static struct stream under_way = {.next = &under_way, .before = &under_way};
+static int events_each, one_each;
+static char last[64];
+static int last_length;
 
 static void leave(struct stream *s) {
-    if (s->before) s->before->next = s->next;
-    else if (active == s) active = s->next;
-    if (s->next) s->next->before = s->before;
+    if (!s->next) return;
+    s->next->before = s->before;
+    s->before->next = s->next;
     s->next = s->before = NULL;
+}
+static void wait_last(struct stream *s) {
+    s->next = &under_way;
+    s->before = under_way.before;
+    s->before->next = under_way.before = s;
 }
 static void begin(struct stream *s) {
     if (write(s->fd, HEAD, sizeof HEAD - 1) < 0) return;
     s->left = events_each;
-    s->before = NULL;
-    s->next = active;
-    if (active) active->before = s;
-    active = s;
+    wait_last(s);
 }
 static int readable(struct stream *s) {
     char buffer[BUFFER];
@@ -83,21 +88,28 @@ static int readable(struct stream *s) {
     }
     return 0;
 }
+static void send_next(struct stream *s) {
+    char event[sizeof EVENT + 32], chunk[sizeof event + 16];
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    int length = sprintf(event, EVENT, t.tv_sec * 1000000000LL + t.tv_nsec);
+    length = sprintf(chunk, "%x\r\n%s\r\n", length, event);
+    const char *bytes = s->left ? chunk : last;
+    if (write(s->fd, bytes, s->left ? length : last_length) < 0) s->left = 0;
+    leave(s);
+    if (s->left-- > 0) wait_last(s);
+}
 static void tick(void) {
-    for (struct stream *s = active, *next; s; s = next) {
-        next = s->next;
-        const char *bytes = s->left ? chunk : last;
-        int length = s->left ? chunk_length : last_length;
-        if (write(s->fd, bytes, length) < 0) s->left = 0;
-        if (s->left-- <= 0) leave(s);
-    }
+    int due = 0;
+    for (struct stream *s = under_way.next; s != &under_way; s = s->next) due++;
+    for (due = one_each && due ? 1 : due; due; due--) send_next(under_way.next);
 }
 
 int main(int argc, char **argv) {
     if (argc < 4) return 2;
     signal(SIGPIPE, SIG_IGN);
     events_each = atoi(argv[2]);
-    chunk_length = sprintf(chunk, "%zx\r\n%s\r\n", sizeof EVENT - 1, EVENT);
+    one_each = argc > 4 && !strcmp(argv[4], "one");
     last_length = sprintf(last, "e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n");
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), on = 1, epoll = epoll_create1(0);
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);

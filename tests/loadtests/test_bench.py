@@ -3,12 +3,14 @@ within a round, and leaves what others wrote into RESULTS alone."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from loadtests.bench import report
-from loadtests.bench.load import Interval
+from loadtests.bench.load import Interval, arrivals, open_loop
+from loadtests.bench.processes import Bench
 from loadtests.bench.proxies import BEFORE, PROXIES, before
 from loadtests.bench.rounds import Measured, chosen, ratio
 from loadtests.bench.tables import HEAD, lines_of, table
@@ -70,3 +72,17 @@ def test_a_report_replaces_itself_only(tmp_path: Path, monkeypatch: pytest.Monke
     assert file.read_text() == "# Results\n\nbefore\n\n<!-- a -->\nnew\n<!-- /a -->\n\nafter\n"
     report.write(["more"], "<!-- b -->", "<!-- /b -->")
     assert file.read_text().endswith("after\n\n<!-- b -->\nmore\n<!-- /b -->\n")
+
+
+@pytest.mark.skipif(not (shutil.which("gcc") and shutil.which("taskset")), reason="the load is programs in C")
+def test_events_are_timed_from_when_they_were_sent_over_all_streams_and_their_ends() -> None:
+    bench = Bench()
+    try:
+        live = bench.streams(20, 1, "one")  # each of two streams ends after 42 ms, and is asked for again
+        p50, p99 = arrivals(bench, live, 2, 0.4)
+        assert 0 < p50 <= p99
+        assert p50 < 1e5  # 100 ms: not the time since the machine was started
+        p50, p99 = open_loop(bench, bench.backend(), 0.2, 100)
+        assert 0 < p50 <= p99
+    finally:
+        bench.close()
