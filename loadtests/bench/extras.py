@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import socket
 import subprocess
 import time
 from statistics import median
 
-from loadtests.bench.load import Interval, lua, wrk
-from loadtests.bench.machine import CORES, memory, proportional_memory
+from loadtests.bench.load import Interval, lua, paced, wrk
+from loadtests.bench.machine import CORES, PROXY_CORE, memory, proportional_memory
 from loadtests.bench.processes import Bench, Peer
-from loadtests.bench.proxies import PROXIES
+from loadtests.bench.proxies import PROXIES, nginx
 from loadtests.bench.understudy import PATH, understudy
+from loadtests.bench.workloads import PACE
 
 IDLE = 10_000
 
@@ -93,10 +95,32 @@ def _two_workers(bench: Bench, live: int, rounds: int, seconds: float) -> list[s
     ]
 
 
+def _on_one_core(bench: Bench, live: int, rounds: int, seconds: float) -> list[str]:
+    """Two workers and one on the same core, at the same rate, beside nginx with two processes and one."""
+    cases = {"Understudy": [understudy(bench, live, 0, workers=workers) for workers in (1, 2, 1)]}
+    if PROXIES["nginx"].is_installed:
+        cases["nginx"] = [nginx(bench, live, 0, workers=workers) for workers in (1, 2, 1)]
+    for pid in (pid for peer in cases["Understudy"] for pid in peer.worker):
+        os.sched_setaffinity(pid, {int(PROXY_CORE)})
+    turns: dict[str, list[list[float]]] = {name: [] for name in cases}
+    for _ in range(rounds):
+        for name, peers in cases.items():
+            turns[name].append([paced(bench, peer, seconds, PACE).cpu for peer in peers])
+    lines = []
+    for name, found in turns.items():
+        each, again = (median(turn[i] / turn[0] for turn in found) for i in (1, 2))
+        figure = f"{each:.2f} × ({again:.2f} × for one against one; {median(turn[0] for turn in found):.1f} µs)"
+        lines.append(f"| CPU per request of two workers against one, on one core, {PACE:,}/s: {name} | {figure} |")
+    for peer in (peer for peers in cases.values() for peer in peers):
+        bench.stop(peer.process)
+    return lines
+
+
 def others(bench: Bench, rounds: int, seconds: float) -> list[str]:
     """Larger answers, TLS, memory, two workers."""
     lines = ["| what | figure |", "|---|---|"]
     lines += [_answers(bench, size, name, rounds, seconds) for size, name in ((20_000, "20 KB"), (1_000_000, "1 MB"))]
     live = bench.backend()
     lines.append(_tls(bench, live, rounds, seconds))
-    return [*lines, *_idle(bench, live), *_two_workers(bench, live, rounds, seconds)]
+    lines += [*_idle(bench, live), *_two_workers(bench, live, rounds, seconds)]
+    return [*lines, *_on_one_core(bench, live, rounds, seconds)]

@@ -24,22 +24,23 @@ def floor(bench: Bench, live: int, mirror: int, _kind: str) -> Peer:
     return whole(bench, "C floor", mirror, port, bench.folder / "forwarder", port, live, *([mirror] if mirror else []))
 
 
-def nginx(bench: Bench, live: int, mirror: int, kind: str = "http") -> Peer:
-    """With `mirror` where copies are made."""
+def nginx(bench: Bench, live: int, mirror: int, kind: str = "http", workers: int = 1) -> Peer:
+    """With `mirror` where copies are made; several workers have a socket each, as ours have."""
     port = free_port()
     to, passing = ("grpc_pass grpc", "") if kind == "grpc" else ("proxy_pass http", NGINX_PASS)
     again = f"{to}://copy$request_uri" if kind != "grpc" else f"rewrite ^ $request_uri break; {to}://copy"
+    own = "reuseport " if workers > 1 else ""
     extra = "mirror /copy; mirror_request_body on;" if mirror else ""
     copy = f"location = /copy {{ internal; {again}; {passing} }}" if mirror else ""
     pool = f"upstream copy {{ server 127.0.0.1:{mirror}; {NGINX_POOL} }}" if mirror else ""
     config = bench.folder / f"nginx-{port}.conf"
     config.write_text(
-        f"worker_processes 1; daemon off; pid {config}.pid; error_log /dev/null;\n"
+        f"worker_processes {workers}; daemon off; pid {config}.pid; error_log /dev/null;\n"
         "events { worker_connections 16384; }\n"
         f"http {{ access_log off; keepalive_requests 1000000000; client_max_body_size 8m;\n"
         f"client_body_buffer_size {'1m' if kind == 'chat' else '64k'}; client_body_temp_path {config}.d;\n"
         f"upstream live {{ server 127.0.0.1:{live}; {NGINX_POOL} }} {pool}\n"
-        f"server {{ listen 127.0.0.1:{port} {'http2 ' if kind == 'grpc' else ''}backlog=4096;\n"
+        f"server {{ listen 127.0.0.1:{port} {'http2 ' if kind == 'grpc' else ''}{own}backlog=4096;\n"
         f"location / {{ {extra} {to}://live; {passing} {STREAMED if kind == 'chat' else ''} }}\n"
         f"{copy} }} }}\n"
     )
