@@ -158,8 +158,9 @@ def test_every_row_is_read_the_same_either_way(protocol: str, kind: Kind) -> Non
     else:
         bodies = [usual(protocol, value) for value in (*ROWS, *values)]
     usual_ones = [usual(protocol, value) for value in ([0.25, 0.75], [0.5], ["cat"])]
-    for body in bodies:
-        for ours, theirs in ((body, body), *((body, one) for one in usual_ones), *((one, body) for one in usual_ones)):
+    for number, body in enumerate(bodies):
+        one = usual_ones[number % len(usual_ones)]
+        for ours, theirs in ((body, body), (body, one), (one, body)):
             live, candidate = Outcome(200, head=JSON, body=ours), Outcome(200, head=JSON, body=theirs)
             reads_alike(spec, Pair("t", 1, "w", 3, "i", 2.0, Arm.LIVE, REQUESTS[0], b"{}", live, candidate))
 
