@@ -221,7 +221,7 @@ def pack_outcome(status: int, code: int, seconds: float, first: float, head: byt
     return _OUTCOME.pack(status, code, seconds, first, len(head), len(body)) + head + body
 
 
-def cut_request(*parts: bytes) -> bytes:
+def cut_request(*parts: bytes | memoryview) -> bytes:
     """What PAIR carries of a request body that is cut (in the parts in which it came): its first `KEPT` bytes, and what
     stands for the rest: the length (8 bytes) and the CRC-32 (4) of all of it. By these and its first KiB equal bodies
     are known. Who makes two bodies that share them could as well send one of them twice.
@@ -233,7 +233,7 @@ def cut_request(*parts: bytes) -> bytes:
     for part in parts:
         size, check = size + len(part), crc32(part, check)
     begins = parts[0] if len(parts[0]) >= KEPT else b"".join(parts)
-    return begins[:KEPT] + _REST.pack(size, check)
+    return b"".join((begins[:KEPT], _REST.pack(size, check)))
 
 
 def pack_pair(

@@ -26,7 +26,7 @@ from proxy.request.served import Served
 if TYPE_CHECKING:
     from proxy.http.request_head import Request
     from proxy.request.counts import Meter
-    from proxy.request.legs import Upstream
+    from proxy.request.legs import Piece, Upstream
     from proxy.request.ports import DownstreamStream, RequestContext
     from proxy.request.rollouts import Trial
 
@@ -42,7 +42,7 @@ class RequestDriver(Exchange):
 
     # --- the request ---
 
-    def start(self, piece: bytes, done: bool) -> Reason:
+    def start(self, piece: Piece, done: bool) -> Reason:
         """Choose the arm and send what is here of the request; a reason when it is refused."""
         if self.request.fork is not None and not self.request.upgrade:
             self.unrouted = True
@@ -50,7 +50,7 @@ class RequestDriver(Exchange):
             return _NONE
         return self.enter(piece, done, self.started)
 
-    def enter(self, piece: bytes, done: bool, now: float) -> Reason:
+    def enter(self, piece: Piece, done: bool, now: float) -> Reason:
         """The same, once it is known where it belongs."""
         route, request = self.route, self.request
         if route.trials and not request.upgrade and (route.serving is not None or route.override):
@@ -64,7 +64,7 @@ class RequestDriver(Exchange):
             self.send(piece, done, now)
         return _NONE
 
-    def send(self, piece: bytes, done: bool, now: float, rest: Sequence[bytes] = ()) -> None:
+    def send(self, piece: Piece, done: bool, now: float, rest: Sequence[Piece] = ()) -> None:
         """Ask the arm that was chosen: book the samples, start the first leg with what is here of the request."""
         route, request, trial = self.route, self.request, self.trial
         if route.observer is not None and not request.upgrade:
@@ -96,7 +96,7 @@ class RequestDriver(Exchange):
         else:
             self._ask_with_json(leg, event)
 
-    def _give_request(self, leg: Captured, piece: bytes) -> None:
+    def _give_request(self, leg: Captured, piece: Piece) -> None:
         """Give the first leg what is here of the request, changed where its upstream wants that."""
         rewritten = self.rewritten
         if rewritten is None:
@@ -159,7 +159,7 @@ class RequestDriver(Exchange):
     def body_ends(self) -> None:
         """The whole request is here."""
 
-    def _gather(self, piece: bytes) -> None:
+    def _gather(self, piece: Piece) -> None:
         memory.gather(self, piece)
 
     # --- the table's actions ---

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from proxy.http.request_head import Request
     from proxy.request.counts import Meter
     from proxy.request.gathered import Gathered
-    from proxy.request.legs import Upstream
+    from proxy.request.legs import Piece, Upstream
     from proxy.request.ports import DownstreamStream, RequestContext
     from proxy.request.rollouts import Trial
     from proxy.request.routes import Route
@@ -195,7 +195,7 @@ class Exchange(ForwardedHead):
     ready = 0.0
     """When the last byte of the request came."""
 
-    parts: list[bytes] | None = None
+    parts: list[Piece] | None = None
     """The request's body as it came, while it may be needed again."""
     body_size = 0
     uncharged = 0
@@ -249,11 +249,11 @@ class Exchange(ForwardedHead):
         """Something has happened: do what the table says."""
         raise NotImplementedError
 
-    def enter(self, piece: bytes, done: bool, now: float) -> Reason:
+    def enter(self, piece: Piece, done: bool, now: float) -> Reason:
         """It is known where it belongs: choose the arm; a reason when the request is refused."""
         raise NotImplementedError
 
-    def send(self, piece: bytes, done: bool, now: float, rest: Sequence[bytes] = ()) -> None:
+    def send(self, piece: Piece, done: bool, now: float, rest: Sequence[Piece] = ()) -> None:
         """Ask the arm that was chosen, with what is here of the request: the `rest` of a whole body is behind it."""
         raise NotImplementedError
 

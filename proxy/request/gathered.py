@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from proxy.request.legs import Piece
     from proxy.request.ports import RequestContext
     from proxy.request.rollouts import Trial
     from proxy.request.routes import DualWrite
@@ -22,20 +23,20 @@ class Gathered:
     def __init__(self, most: int) -> None:
         self.most = most
         self.size = 0
-        self._parts: list[bytes] = []
+        self._parts: list[Piece] = []
 
     def charge(self, size: int) -> bool:
         """Count `size` bytes more (or less); whether there is room for them."""
         raise NotImplementedError
 
-    def add(self, piece: bytes) -> bool:
+    def add(self, piece: Piece) -> bool:
         """Keep a piece; whether more may come."""
         if piece:
             self._parts.append(piece)
         self.size += len(piece)
         return self.charge(len(piece)) and self.size <= self.most
 
-    def release(self) -> list[bytes]:
+    def release(self) -> list[Piece]:
         """All of it as it came, and its memory with it."""
         self.charge(-self.size)
         return self._parts

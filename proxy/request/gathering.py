@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from proxy.request.exchange import Exchange
     from proxy.request.fork import Fork
     from proxy.request.gathered import Gathered
+    from proxy.request.legs import Piece
     from proxy.request.routes import Route
 
 
@@ -60,7 +61,7 @@ def _is_enough(exchange: Exchange, gathered: Gathered) -> bool:
     return exchange.is_stream() if gathered.for_place else exchange.is_enough(False)
 
 
-def ask_arms(exchange: Exchange, piece: bytes, done: bool, now: float = 0.0) -> None:
+def ask_arms(exchange: Exchange, piece: Piece, done: bool, now: float = 0.0) -> None:
     """Ask the arms, at once or when the body is here as far as it is needed."""
     gathered = None
     if not done:
@@ -72,7 +73,10 @@ def ask_arms(exchange: Exchange, piece: bytes, done: bool, now: float = 0.0) -> 
                 exchange.take_body()
             return
         gathered.release()
-    _go_on(exchange, piece, done, now or exchange.started)
+    if _passes(exchange):
+        exchange.send(piece, done, now or exchange.started)
+    else:
+        _go_on(exchange, bytes(piece), done, now or exchange.started)
 
 
 def more(exchange: Exchange, gathered: Gathered, piece: bytes, done: bool) -> None:
@@ -81,7 +85,9 @@ def more(exchange: Exchange, gathered: Gathered, piece: bytes, done: bool) -> No
         return
     exchange.gathered = None
     parts = portions(gathered.release())
-    if done and len(parts) > 1 and gathered.size <= exchange.route.max_body and _passes(exchange):
+    route = exchange.route
+    fits = gathered.size <= route.max_body or not (route.trials or route.observer)  # or there is nobody to keep it
+    if done and len(parts) > 1 and fits and _passes(exchange):
         exchange.send(parts[0], True, monotonic(), parts[1:])
     else:
         _go_on(exchange, b"".join(parts), done, monotonic())

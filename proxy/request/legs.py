@@ -27,14 +27,25 @@ MAX_WAITING = 256 * 1024
 
 APART: Final = 32 * 1024
 """Bytes of a body above which a copy costs more than a write of its own."""
+Piece = bytes | memoryview
+"""What came of a body: as it was read, or a view of that where much of it is behind a head (`part_of`)."""
 
 
-def bytes_of(parts: list[bytes]) -> int:
+def part_of(data: bytes, at: int, end: int) -> Piece:
+    """These bytes of what was read. Of many there is no copy: the memory that it takes would be out of the cache.
+
+    >>> part_of(b"head body", 5, 9), type(part_of(bytes(2 * APART), 100, 2 * APART)).__name__
+    (b'body', 'memoryview')
+    """
+    return memoryview(data)[at:end] if end - at > APART else data[at:end]
+
+
+def bytes_of(parts: list[Piece]) -> int:
     """Bytes of a body in one or more parts."""
     return len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
 
 
-def portions(parts: list[bytes]) -> list[bytes]:
+def portions(parts: list[Piece]) -> list[Piece]:
     """A body in the pieces in which it is sent: as it came where it came in long ones, else joined.
 
     >>> portions([b"a", b"b"]), portions([bytes(APART), bytes(APART)]) == [bytes(APART), bytes(APART)]
@@ -149,9 +160,9 @@ class Leg(Written):
     """What follows `plain` of the head, the blank line at its end, while nothing is joined: `opening` is empty then."""
     opening = b""
     """Head and as much of the body as is at hand when a connection is there."""
-    behind = b""
+    behind: Piece = b""
     """More of that, which is not joined to it: it is long, or the head is still to be placed."""
-    rest: Sequence[bytes] = ()
+    rest: Sequence[Piece] = ()
     """What follows these of a long body that came in several pieces, which are not joined to be sent."""
     document: JsonDocument | None = None
     """The JSON of its request, where that was read and is sent as it came."""
@@ -201,23 +212,23 @@ class Leg(Written):
         self.plain, self.adds_lines = plain, adds_lines
         self.document = None if self.pool.set_json else document
 
-    def gets(self, head: bytes, body: bytes) -> None:
+    def gets(self, head: bytes, body: Piece) -> None:
         """What it opens with: a head without its blank line, and what is here of the body."""
         if len(body) > APART:
             self.opening, self.behind = head + b"\r\n", body
         else:
             self.opening = b"".join((head, b"\r\n", body))
 
-    def gets_parts(self, head: bytes, parts: list[bytes]) -> None:
+    def gets_parts(self, head: bytes, parts: list[Piece]) -> None:
         """The same of a whole body in parts."""
         self.gets(head, parts[0])
         self.rest = parts[1:]
 
-    def gets_rest(self, rest: Sequence[bytes]) -> None:
+    def gets_rest(self, rest: Sequence[Piece]) -> None:
         """And these pieces of the body behind that."""
         self.rest = rest
 
-    def gets_behind(self, lines: bytes, body: bytes) -> None:
+    def gets_behind(self, lines: bytes, body: Piece) -> None:
         """The same where its head is `plain` and these lines: it is joined once, as its endpoint wants it."""
         self.lines, self.behind = lines, body
 

@@ -16,9 +16,10 @@ from proxy.request import samples
 
 if TYPE_CHECKING:
     from proxy.request.exchange import Exchange
+    from proxy.request.legs import Piece
 
 
-def gather(exchange: Exchange, piece: bytes) -> None:
+def gather(exchange: Exchange, piece: Piece) -> None:
     """Keep a piece of the request's body, or no piece of it any more."""
     assert exchange.parts is not None
     exchange.parts.append(piece)

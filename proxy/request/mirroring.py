@@ -22,7 +22,7 @@ from proxy.request.legs import bytes_of, portions
 
 if TYPE_CHECKING:
     from proxy.http.request_head import Request
-    from proxy.request.legs import Upstream
+    from proxy.request.legs import Piece, Upstream
     from proxy.request.rollouts import Trial
 
 _NOT_FOR_LIVE: Final = frozenset({b"expect"})
@@ -203,7 +203,7 @@ def _head(request: Request) -> bytes:
     return without(request.head, CREDENTIALS) + b"\r\n"
 
 
-def _body(exchange: Exchange) -> list[bytes]:
+def _body(exchange: Exchange) -> list[Piece]:
     assert exchange.parts is not None
     if exchange.request.length == CHUNKED:
         return [joined_chunks(b"".join(exchange.parts))]

@@ -27,6 +27,7 @@ from proxy.request.mirroring import Copy
 from proxy.request.routing import chosen, salt
 
 if TYPE_CHECKING:
+    from proxy.request.legs import Piece
     from proxy.request.ports import DownstreamStream, RequestContext
     from proxy.worker.publisher import Publisher
 
@@ -121,7 +122,7 @@ class LoggedRequest(RequestDriver):
         self._span = context.span()[0] if self._trace else b""
         self._legs: list[Captured] = []
 
-    def start(self, piece: bytes, done: bool) -> Reason:
+    def start(self, piece: Piece, done: bool) -> Reason:
         refused = super().start(piece, done)
         if refused:
             self.refused, self.ended_at = refused, monotonic()

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from proxy.request.clock import monotonic
 
 if TYPE_CHECKING:
-    from proxy.request.legs import Written
+    from proxy.request.legs import Piece, Written
 
 AT_ONCE: Final = 256
 """Work that a connection may cause with what has just come. An ordinary request causes much less."""
@@ -83,7 +83,7 @@ class TurnScheduler:
         self._dear: deque[Waits] = deque()
         self._rested = 0.0
         self._ends: deque[Callable[[], None]] = deque()
-        self._out: list[tuple[asyncio.WriteTransport, bytes, Written | None, Sequence[bytes]]] = []
+        self._out: list[tuple[asyncio.WriteTransport, bytes, Written | None, Sequence[Piece]]] = []
         self._size = 0
         """Bytes of what is long in `_out`."""
         self._sent = 0
@@ -92,7 +92,7 @@ class TurnScheduler:
         self._planned = False
 
     def write(
-        self, transport: asyncio.WriteTransport, data: bytes, whose: Written | None = None, rest: Sequence[bytes] = ()
+        self, transport: asyncio.WriteTransport, data: bytes, whose: Written | None = None, rest: Sequence[Piece] = ()
     ) -> None:
         """Send `data` and the `rest` at the end of this turn, or when `MUCH_OUT` has been gathered, and tell `whose` it
         is."""

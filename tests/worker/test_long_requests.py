@@ -200,3 +200,43 @@ async def test_one_whose_connection_was_stale_goes_again_with_all_of_its_body() 
         for _ in range(2):
             assert (await it.ask(LONG))[0] == 200
         assert [call.body for call in model.calls] == [LONG] * 3
+
+
+@pytest.mark.parametrize("cuts", [[], [260_000]])
+def test_of_what_came_with_its_head_there_is_no_copy(cuts: list[int]) -> None:
+    """A request that may be sent again, so that its body is still there when it was written."""
+    bench = Bench(config=for_worker(PLAIN.replace("live: m", "live: m, idempotent: true")))
+    bench.talk(message(b"POST /x HTTP/1.1\r\nHost: a\r\n", LONG, [], False), [], cuts, [])
+    leg = bench.model.leg
+    assert leg is not None
+    assert isinstance(leg.behind, memoryview)
+    assert len(leg.rest) == len(cuts), "nor are the pieces joined"
+    assert b"".join((leg.behind, *leg.rest)) == LONG
+
+
+READ = {
+    "nobody reads it": ("", ""),
+    "where it belongs": ("live: v1", "live: v1\n    match: {json: {/a: '1'}}"),
+    "who answers": ("live: v1", "live: v1\n    sticky: {json: /a}"),
+    "live gets it changed": ("version: a", "version: a, set_json: {/c: 3}"),
+    "it goes to both": ("rollouts: [{candidate: v2, shadow: 100%}]", "dual_write: {upstream: v2}"),
+    "which endpoint is asked": ("version: a", "version: a, balance: {hash: {json: /a}}"),
+}
+
+
+@pytest.mark.parametrize("why", READ)
+async def test_whoever_reads_a_long_body_that_came_with_its_head_reads_all_of_it(why: str) -> None:
+    text = b'{"a": "1", "b": "%b"}' % (b"x" * 100_000)
+    models = [Model(), Model()]
+    async with rig(CONFIG.replace(*READ[why]), models) as it:
+        if why != "it goes to both":  # such a route has no rollouts
+            await it.lane(9_999)
+        reader, writer = await it.connect()
+        request = b"POST /infer HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(text) + text
+        for _ in range(3):
+            writer.write(request)
+            assert (await read_answer(reader))[0] == 200
+        writer.close()
+        await eventually(lambda: sum(len(model.calls) for model in models) >= 3)
+        assert {call.body.replace(b', "c": 3', b"").replace(b',"c":3', b"") for call in models[1].calls} <= {text}
+        await it.settled()

@@ -29,7 +29,7 @@ from proxy.request.served import Served
 if TYPE_CHECKING:
     from proxy.http.request_head import Request
     from proxy.request.counts import Meter
-    from proxy.request.legs import Upstream
+    from proxy.request.legs import Piece, Upstream
     from proxy.request.ports import RequestContext
     from proxy.request.rollouts import Trial
 
@@ -139,7 +139,7 @@ class Call(RequestDriver):
         observer = self.route.observer if self.drawn else None
         return (observer is None or observer.charge(size)) and fits
 
-    def _gather(self, piece: bytes) -> None:
+    def _gather(self, piece: Piece) -> None:
         if not self.undecided:
             super()._gather(piece)
             return

@@ -19,6 +19,7 @@ from proxy.http.local_replies import error, health
 from proxy.http.request_head import Request, given_id
 from proxy.model.reasons import Reason
 from proxy.request.clock import monotonic
+from proxy.request.legs import part_of
 from proxy.request.routes import OWN
 from proxy.worker.downstream import http1_states as states
 from proxy.worker.downstream.http1_connection import MAX_AHEAD, Http1Connection
@@ -28,7 +29,7 @@ from proxy.worker.downstream.tunnel import start_tunnel
 from proxy.worker.reader import ONE_READ
 
 if TYPE_CHECKING:
-    from proxy.request.legs import Leg
+    from proxy.request.legs import Leg, Piece
     from proxy.worker.context import WorkerContext
 
 ANSWER_WORK: Final = 16
@@ -60,7 +61,7 @@ class DownstreamConnection(Http1Connection):
         if self.state == states.IDLE and not self._ahead and not self._kept:
             request = self._requests.recall(data)
             if request is not None and len(data) == len(request.head) + request.length:
-                self._begin(request, data[len(request.head) :], True)
+                self._begin(request, part_of(data, len(request.head), len(data)), True)
                 return
         self.receive(data)
 
@@ -140,7 +141,7 @@ class DownstreamConnection(Http1Connection):
             self.refuse(refused.reason)
             return len(data)
         self.work -= requests.spent
-        self._begin(request, data[end:at], requests.done)
+        self._begin(request, part_of(data, end, at), requests.done)
         return at
 
     def _half_a_head(self, data: bytes, begin: int, known: int) -> None:
@@ -154,7 +155,7 @@ class DownstreamConnection(Http1Connection):
             self._since = monotonic()
             self.context.wheel.watch(self, self._since + self.context.limits.header)
 
-    def _begin(self, request: Request, piece: bytes, done: bool) -> None:
+    def _begin(self, request: Request, piece: Piece, done: bool) -> None:
         context = self.context
         now = monotonic()
         began = self._since if self.state == states.HEAD else now

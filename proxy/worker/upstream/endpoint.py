@@ -25,7 +25,7 @@ from proxy.worker.upstream.keepalive import KeepAlive
 if TYPE_CHECKING:
     from proxy.http.placement import PathRule
     from proxy.model.worker_config import HeaderSpec
-    from proxy.request.legs import Inquiry, Leg
+    from proxy.request.legs import Inquiry, Leg, Piece
     from proxy.resolver import ResolvedName
 
 IDLE = 4.0
@@ -159,10 +159,10 @@ class Endpoint:
         """A request is sent to it."""
         self.requests += 1
 
-    def opening(self, leg: Leg) -> tuple[bytes, bytes]:
+    def opening(self, leg: Leg) -> tuple[bytes, Piece]:
         """What a leg sends here first, changed as this URL wants it; and what is too long to be joined to that."""
         opening, behind, placement = leg.opens(), leg.behind, self.placement
-        near = behind if len(behind) <= APART else b""
+        near = behind if isinstance(behind, bytes) and len(behind) <= APART else b""
         far = b"" if near else behind
         if leg.lines:
             if placement is None:
