@@ -64,12 +64,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final
-from zlib import crc32
 
 import orjson
 
 from proxy.model import Arm, Lane, Observation, Outcome, Pair, State, Table, make
 from proxy.model.reasons import CODES, REASONS
+from proxy.pairs.checksum import REST_SIZE, rest_of
 
 MAX_FRAME = 256 * 1024 * 1024
 BOUNDS: Final[tuple[float, ...]] = (  # of no fixed length, or compiled code would make the tuple anew at every look
@@ -101,8 +101,7 @@ CUT: Final = 32
 """Flags of a PAIR."""
 KEPT: Final = 16 * 1024
 """Bytes of a request body that are sent of one that is cut: as many as are shown of a pair."""
-_REST: Final = struct.Struct("<QI")
-_REST_SIZE: Final = _REST.size
+_REST_SIZE: Final = REST_SIZE
 
 
 class Frame(IntEnum):
@@ -223,17 +222,19 @@ def pack_outcome(status: int, code: int, seconds: float, first: float, head: byt
 
 def cut_request(*parts: bytes | memoryview) -> bytes:
     """What PAIR carries of a request body that is cut (in the parts in which it came): its first `KEPT` bytes, and what
-    stands for the rest: the length (8 bytes) and the CRC-32 (4) of all of it. By these and its first KiB equal bodies
-    are known. Who makes two bodies that share them could as well send one of them twice.
+    stands for the rest (`checksum.rest_of`). By that and its first KiB equal bodies are known. Who makes two bodies
+    that share them could as well send one of them twice.
 
     >>> len(cut_request(bytes(10**6))) - KEPT, cut_request(bytes(10**6)) == cut_request(bytes(10**6 + 1))
     (12, False)
     """
-    size, check = 0, 0
-    for part in parts:
-        size, check = size + len(part), crc32(part, check)
+    return kept_of(*parts) + rest_of(*parts)
+
+
+def kept_of(*parts: bytes | memoryview) -> bytes:
+    """The first `KEPT` bytes of a body."""
     begins = parts[0] if len(parts[0]) >= KEPT else b"".join(parts)
-    return b"".join((begins[:KEPT], _REST.pack(size, check)))
+    return bytes(begins[:KEPT])
 
 
 def pack_pair(

@@ -21,6 +21,7 @@ from proxy.http import answer_head, headers, request_head
 from proxy.http.chunks import ChunkError, joined_chunks
 from proxy.http.statuses import NOT_MODIFIED, are_alike, is_failure, status_class
 from proxy.model.reasons import CODES, Reason
+from proxy.pairs.checksum import rest_of
 from proxy.pairs.link import pack_outcome
 from proxy.request import machine
 from proxy.request.clock import monotonic
@@ -197,6 +198,7 @@ class Exchange(ForwardedHead):
 
     parts: list[Piece] | None = None
     """The request's body as it came, while it may be needed again."""
+    _body_rest = b""
     body_size = 0
     uncharged = 0
     """Bytes that came in one piece: they count against memory when a copy keeps them longer than the answer does."""
@@ -283,6 +285,12 @@ class Exchange(ForwardedHead):
         if not self.json_read:
             self.json_read, self.document = True, self.route.reader.read_body(self.request, body)
         return self.document
+
+    def body_rest(self, parts: list[Piece]) -> bytes:
+        """What stands in pairs for the rest of a long body (`pairs.checksum`), of which these are all parts."""
+        if not self._body_rest:
+            self._body_rest = rest_of(*parts)
+        return self._body_rest
 
     def is_enough(self, done: bool) -> bool:
         """Whether a body that is gathered is here as far as it is needed; `done` says that it is here whole."""

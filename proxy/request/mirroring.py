@@ -14,7 +14,7 @@ from proxy.http.chunks import joined_chunks
 from proxy.http.headers import CHUNKED, without
 from proxy.http.request_head import CODED, CREDENTIALS
 from proxy.model.reasons import Reason
-from proxy.pairs.link import AGAIN, CANDIDATE_SERVED, CUT, FELL_BACK, HEDGED, KEPT, NO_OUTCOME, SLOT, cut_request
+from proxy.pairs.link import AGAIN, CANDIDATE_SERVED, CUT, FELL_BACK, HEDGED, KEPT, NO_OUTCOME, SLOT, kept_of
 from proxy.request import memory, rewriting, samples
 from proxy.request.clock import monotonic
 from proxy.request.exchange import Captured, Exchange, Sample
@@ -96,6 +96,8 @@ def mirror(exchange: Exchange) -> None:
         if one.wants_again:  # shed like any copy, but the pair does not need it
             one.again = _copy(exchange, trial, exchange.route.live, None)
     exchange.samples = asked
+    if bytes_of(exchange.parts) > _MUCH:
+        _look_through(exchange, exchange.parts)
 
 
 def _copy(exchange: Exchange, payer: Trial, pool: Upstream, trial: Trial | None) -> Copy | None:
@@ -210,13 +212,25 @@ def _body(exchange: Exchange) -> list[Piece]:
     return exchange.parts
 
 
+def _is_cut(exchange: Exchange, one: Sample) -> bool:
+    """Whether nobody needs the whole of a long body."""
+    return not one.trial.whole_requests and exchange.request.body_form() != CODED
+
+
+def _look_through(exchange: Exchange, parts: list[Piece]) -> None:
+    """Reckon what stands for the rest of a long body in the turn in which its copies are written: what both read is
+    fetched into the processor's cache once."""
+    if exchange.request.length != CHUNKED and any(_is_cut(exchange, one) for one in exchange.samples):
+        exchange.body_rest(parts)
+
+
 def _publish(exchange: Exchange, one: Sample, live: Captured, candidate: Captured) -> None:
     flags, head, parts = SLOT, _head(exchange.request), _body(exchange)
     if exchange.trial is one.trial:
         flags |= CANDIDATE_SERVED | (HEDGED if exchange.hedged else 0) | (FELL_BACK if exchange.fell_back else 0)
-    if bytes_of(parts) > _MUCH and not one.trial.whole_requests and exchange.request.body_form() != CODED:
+    if bytes_of(parts) > _MUCH and _is_cut(exchange, one):
         flags |= CUT
-        body = cut_request(*parts)
+        body = kept_of(*parts) + exchange.body_rest(parts)
     else:
         body = b"".join(parts)
     outcomes = live.outcome() + candidate.outcome()
