@@ -18,7 +18,8 @@ says so.
     vllm-router          PyPI: a router for chat, in Rust (it has no mirror)
     aiohttp, grpcio      the proxies a user would write (peers/*.py)
     C floor              an epoll loop that does nothing else (peers/forwarder.c)
-    uvloop relay         bytes from one connection to the other, unread; `, buffers`: read into memory of its own
+    uvloop relay         bytes from one connection to the other (mirrored: to a second one too), unread;
+                         `, buffers`: read into memory of its own
 
 The interpreter matters: run it with the Python that serves (`PYTHON=/usr/bin/python3 make bench`; distributions and the
 official images build theirs with profile-guided optimisation, pyenv does not unless it is asked to).

@@ -110,10 +110,11 @@ def grpcio(bench: Bench, live: int, mirror: int, _kind: str) -> Peer:
     return whole(bench, "grpcio", mirror, port, sys.executable, PEERS / "grpcio_proxy.py", live, port)
 
 
-def relay(bench: Bench, live: int, _mirror: int, _kind: str) -> Peer:
-    """Bytes from one connection to the other on uvloop, unread: what its loop and the kernel cost a proxy on it."""
-    port = free_port()
-    return whole(bench, "uvloop relay", 0, port, sys.executable, PEERS / "uvloop_relay.py", port, live)
+def relay(bench: Bench, live: int, mirror: int, _kind: str) -> Peer:
+    """Bytes from one connection to the other on uvloop, unread, and to a second model where copies are made: what its
+    loop and the kernel cost a proxy on it."""
+    port, script = free_port(), PEERS / "uvloop_relay.py"
+    return whole(bench, "uvloop relay", mirror, port, sys.executable, script, port, live, *([mirror] if mirror else []))
 
 
 def relay_buffers(bench: Bench, live: int, _mirror: int, _kind: str) -> Peer:
@@ -187,7 +188,7 @@ PROXIES = {
     "Understudy": ProxyKind(_compiled, carries=EVERY),
     "Understudy, interpreted": ProxyKind(_interpreted, carries=EVERY),
     "C floor": ProxyKind(floor, carries=("http",)),
-    "uvloop relay": ProxyKind(relay, carries=("chat", "grpc"), mirrors=False),
+    "uvloop relay": ProxyKind(relay, carries=EVERY),
     "uvloop relay, buffers": ProxyKind(relay_buffers, carries=("chat", "grpc"), mirrors=False),
     "nginx": ProxyKind(nginx, "nginx", carries=EVERY),
     "HAProxy": ProxyKind(haproxy, "haproxy", mirrors=False),

@@ -61,7 +61,7 @@ WORKLOADS = (
     Workload(
         "paced", f"1 KB JSON, {PACE:,} requests/s", "request", _model,
         lambda bench, peer, seconds: load.paced(bench, peer, seconds, PACE), modes=(MIRROR,),
-        only=("Understudy", "C floor", "nginx", "Envoy"),
+        only=("Understudy", "C floor", "uvloop relay", "nginx", "Envoy"),
     ),
     Workload(
         "prompts", f"{PROMPT >> 10} kB chat requests, 8 connections", "request",

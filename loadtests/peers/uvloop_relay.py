@@ -1,6 +1,9 @@
 """What uvloop costs by itself: each client gets a connection to the model, and bytes pass as they come, unread.
 
-python uvloop_relay.py PORT MODEL [buffers]     with `buffers`, bytes are read into memory of ours (BufferedProtocol)
+python uvloop_relay.py PORT MODEL [COPY | buffers]
+
+With COPY, the port of a second model, each client gets a connection to that too: it is sent what the client sends, and
+what it answers is read and thrown away. With `buffers`, bytes are read into memory of ours (BufferedProtocol).
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from typing import cast
 import uvloop
 
 PORT, MODEL, BUFFERS = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:] == ["buffers"]
+COPY = int(sys.argv[3]) if sys.argv[3:] and not BUFFERS else 0
 SIZE = 256 * 1024
 tasks: set[asyncio.Task[None]] = set()
 
@@ -77,10 +81,39 @@ class Buffered(End, asyncio.BufferedProtocol):
             Buffered.shared = memoryview(bytearray(SIZE))
 
 
+class Unheard(asyncio.Protocol):
+    """The second model's end: what it says is for nobody."""
+
+
+class Mirrored(Plain):
+    """The client's end where a second model gets what the client sends."""
+
+    copy: asyncio.WriteTransport | None = None
+
+    async def dial(self) -> None:
+        make = asyncio.get_running_loop().create_connection
+        copy, _ = await make(Unheard, "127.0.0.1", COPY)
+        self.out, _ = await make(lambda: Plain(self.transport), "127.0.0.1", MODEL)
+        self.copy = copy
+        self.out.write(self.early)
+        copy.write(self.early)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.copy is not None:
+            self.copy.write(data)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        if self.copy is not None:
+            self.copy.close()
+
+
 async def main() -> None:
     """Relay until it is ended."""
     make = asyncio.get_running_loop().create_server
-    server = await make(Buffered if BUFFERS else Plain, "127.0.0.1", PORT, backlog=1024)
+    kind = Mirrored if COPY else Buffered if BUFFERS else Plain
+    server = await make(kind, "127.0.0.1", PORT, backlog=1024)
     await server.serve_forever()
 
 
