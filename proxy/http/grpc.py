@@ -265,7 +265,7 @@ class Messages:
                 continue
             if not self._prefix and end - at >= 5:  # there may be thousands of little ones
                 self.begun += 1
-                self._left = int.from_bytes(data[at + 1 : at + 5], "big")
+                self._left = data[at + 1] << 24 | data[at + 2] << 16 | data[at + 3] << 8 | data[at + 4]
                 at += 5
                 if self._left > self._limit:
                     raise TooLong

@@ -12,7 +12,7 @@ from proxy.http.answer_head import NO_STREAM, Answer
 from proxy.http.grpc import http_status, is_name, status_words
 from proxy.http.headers import UNTIL_CLOSE, HeadError
 from proxy.http.http2.blocks import KnownBlock
-from proxy.http.http2.frames import Headers, encoded
+from proxy.http.http2.frames import Headers, encoded, encoded_name, encoded_value
 
 _NOT_ANSWERED: Final = frozenset(
     {
@@ -66,7 +66,7 @@ NO_TRAILERS: Final = GrpcTrailers([])
 class GrpcAnswer(Answer):
     """An answer whose status comes last. `ended` when its trailers are known; a call without them never ends well."""
 
-    __slots__ = ("_block", "_model", "headers", "only", "sent_status", "trailers")
+    __slots__ = ("_block", "_model", "_named", "_server", "headers", "only", "sent_status", "trailers")
 
     headers: Headers
     trailers: GrpcTrailers
@@ -75,6 +75,9 @@ class GrpcAnswer(Answer):
     only: bool
     """There are only trailers, in place of a head (gRPC's `Trailers-Only`)."""
     _block: bytes
+    _server: bytes
+    _named: bytes
+    """Behind the block who served it, and the name of the header that tells the request's id."""
     _model: GrpcAnswer | None
     """The one that is kept with the block of headers, of which this is a copy."""
 
@@ -84,6 +87,18 @@ class GrpcAnswer(Answer):
         if not kept._block:
             kept._block = encoded([(b":status", kept.sent_status), *kept.headers])
         return kept._block
+
+    def named_block(self, served_by: bytes, name: bytes, request_id: bytes) -> bytes:
+        """The same with our headers: who served it, and the request's id under this name, if any (`id_name`)."""
+        served = [(b"x-served-by", served_by)]
+        if not name:
+            return self.block() + encoded(served)
+        if self.request_id or self._model is None:  # that name depends on the request
+            return self.block() + encoded([*served, (name, request_id)])
+        kept = self._model
+        if kept._server != served_by:
+            kept._server, kept._named = served_by, self.block() + encoded(served) + encoded_name(name)
+        return kept._named + encoded_value(request_id)
 
     def again(self) -> GrpcAnswer:
         """The same for another call."""
@@ -132,6 +147,7 @@ def _read(headers: Headers, ended: bool) -> GrpcAnswer:
     answer.found, answer.named, answer.base, answer.head = {}, frozenset(), b"", b""
     answer.headers, answer.trailers, answer.only = _passed_on(headers[1:]), NO_TRAILERS, ended
     answer._block, answer._model = b"", None
+    answer._server = answer._named = b""
     answer.request_id = next((value for name, value in answer.headers if name == b"x-request-id"), b"")
     answer.sent_status = headers[0][1]
     answer.status = int(answer.sent_status)

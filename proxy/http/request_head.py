@@ -32,7 +32,7 @@ from proxy.http.ids import valid_id
 from proxy.http.scanning import scanner
 
 _FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"})
-CREDENTIALS = frozenset(name.encode() for name in credentials.HEADERS)
+CREDENTIALS: Final = frozenset(name.encode() for name in credentials.HEADERS)
 MARK = b"x-shadow"
 """Says that a request is a copy and serves nobody: ours to say, and no client's."""
 MEANT: Final = HOP_BY_HOP | FRAMING | _FORWARDED | {b"expect", b"x-request-id", MARK, b"x-real-ip"}

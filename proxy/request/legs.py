@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from proxy.json_pointer import Pointer
 
 _NONE: Final = Reason.NONE
-MAX_WAITING = 256 * 1024
+MAX_WAITING: Final = 256 * 1024
 """Bytes of a request that may wait for a connection before its sender is held back."""
 
 

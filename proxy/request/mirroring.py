@@ -49,9 +49,10 @@ class Copy(Captured):
     def body(self, piece: bytes, done: bool) -> None:
         assert self.kept is not None
         assert self.answer is not None
-        self.kept.append(piece)
-        self.grow(len(piece))
-        memory.charge(self.exchange, len(piece))
+        if piece:
+            self.kept.append(piece)
+            self.grow(len(piece))
+            memory.charge(self.exchange, len(piece))
         if max(self.size, self.answer.length) > self.exchange.route.max_body:  # what it announces is as good as sent
             if not done:
                 self.cancel()

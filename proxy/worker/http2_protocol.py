@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from time import monotonic
-from typing import Generic, TypeVar, cast
+from typing import Final, Generic, TypeVar, cast
 
 from proxy.http.http2 import Http2, Http2Error, Stream
 from proxy.http.http2.frames import FloodError, Taker
 from proxy.http.http2.sending import CALM, CALM_PER_SECOND
 from proxy.model.reasons import Reason
+from proxy.request.clock import monotonic
 from proxy.request.legs import Written
 from proxy.worker.reader import Reader
 from proxy.worker.turn import TurnScheduler
 
-MAX_UNSENT = 8 * 1024 * 1024
+MAX_UNSENT: Final = 8 * 1024 * 1024
 """Bytes that may wait for a peer that does not read. What calls send is held back long before (`Http2.stopped`); the
 rest are replies to pings and settings, which a peer that sends them without reading could ask for without end."""
 
@@ -96,7 +96,8 @@ class Http2Protocol(Reader):
                 for one in whose:
                     one.leaves(now)
             self.transport.write(out)
-            if self.transport.get_write_buffer_size() > MAX_UNSENT:
+            # A transport that holds so much has said that it is full.
+            if self.http2.stopped and self.transport.get_write_buffer_size() > MAX_UNSENT:
                 self.garbled(Reason.FLOOD)
                 self.transport.abort()
 

@@ -25,9 +25,9 @@ DELAY: Final = 0.01
 """Seconds a pair may wait for others to share a write with."""
 PATIENT: Final = 0.05
 """The same where the candidate answers nobody: to be woken costs the controller as much as two or three pairs."""
-BATCH = 128 * 1024
+BATCH: Final = 128 * 1024
 """Bytes after which a batch does not wait."""
-MAX_BACKLOG = 16 * 1024 * 1024
+MAX_BACKLOG: Final = 16 * 1024 * 1024
 """Bytes that may wait for the controller; a pair beyond them is dropped and counted."""
 
 

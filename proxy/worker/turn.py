@@ -130,6 +130,8 @@ class TurnScheduler:
     def flush(self) -> None:
         """Send what has been gathered so far."""
         out = self._out
+        if not out:
+            return
         while self._sent < len(out):
             transport, data, whose, rest = out[self._sent]
             self._sent += 1

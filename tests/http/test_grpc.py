@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from proxy.http.answer_head import id_name
 from proxy.http.grpc import Headers, NotGrpcError, request_head
 from proxy.http.grpc_answer import close, read_grpc_answer, read_trailers
 from proxy.http.grpc_opening import MAX_KNOWN_STARTS, CallOpenings, call_headers
@@ -108,6 +109,18 @@ def test_what_is_known_of_an_answer_is_no_other_calls() -> None:
     assert said[0][0] == 200
 
 
+def test_an_answer_says_who_served_it_and_the_id_of_its_own_request() -> None:
+    """What is kept of the block holds neither another call's id nor another upstream's name."""
+    for given in (ANSWERED, ANSWERED[:2]):
+        known = KnownBlock(given)
+        for served_by, name in ((b"one", b"1"), (b"one", b"2"), (b"two", b"3"), (b"one", b"4"), (b"one", b"a")):
+            for block in (known, None):
+                answer = read_grpc_answer(given, False, block)
+                header = id_name(answer, name)
+                ours = [(b"x-served-by", served_by), *([(header, name)] if header else [])]
+                assert answer.named_block(served_by, header, name) == encoded([*given, *ours])
+
+
 def test_a_block_means_what_the_end_of_its_stream_says() -> None:
     """The same bytes with END_STREAM are all of an answer, and the same headers as trailers are none."""
     both = KnownBlock([(b":status", b"200"), (b"grpc-status", b"5")])
@@ -129,10 +142,16 @@ def test_an_answer_that_is_refused_is_refused_again() -> None:
 def test_what_a_model_gets_does_not_depend_on_what_is_remembered() -> None:
     openings = CallOpenings(b"https")
     plain = b"POST /a.B/C HTTP/1.1\r\nHost: m\r\nX-A: 1 \r\n"
-    for rest in (b"x-request-id: 1\r\n", b"", b"X-B:2\r\nx-c: \r\n", b"host: other\r\n", b"a: b\r\nHost: o\r\n"):
+    named = b"x-forwarded-for: ::1\r\nx-request-id: "
+    for rest in (
+        b"x-request-id: 1\r\n", b"", b"X-B:2\r\nx-c: \r\n", b"host: other\r\n", b"a: b\r\nHost: o\r\n",
+        named + b"1\r\n", named + b"\r\n", named + b" 2 \r\nx-shadow: v2\r\nX-D:\r\n", named + b"3\r\nhost: o\r\n",
+        b"host: o\r\n" + named + b"4\r\n", named + b"5\r\nx-request-id: 6\r\n",
+    ):  # fmt: skip
         head = plain + rest + b"\r\n"
         for begins in (plain, b"", plain + b"no: 1\r\n", b"POST /o HTTP/1.1\r\n"):
-            assert openings.block(head, begins) == encoded(call_headers(head, b"https"))
+            for _ in range(2):
+                assert openings.block(head, begins) == encoded(call_headers(head, b"https"))
 
 
 def test_no_more_beginnings_are_remembered_than_are_of_use() -> None:
@@ -145,3 +164,8 @@ def test_no_more_beginnings_are_remembered_than_are_of_use() -> None:
     plain = b"POST /a.B/C HTTP/1.1\r\nhost: m\r\nx: %b\r\n" % bytes(4096)
     openings.block(plain + b"a: b\r\n\r\n", plain)
     assert len(openings._known) == before
+    for number in range(2 * MAX_KNOWN_STARTS):
+        plain = b"POST / HTTP/1.1\r\n"
+        openings.block(plain + b"x-forwarded-for: %d\r\nx-request-id: 1\r\n\r\n" % number, plain)
+        openings.block(plain + b"a: %b\r\nx-request-id: 1\r\n\r\n" % bytes(4096), plain)
+    assert 0 < len(openings._lines) <= MAX_KNOWN_STARTS

@@ -311,8 +311,8 @@ def test_a_long_body_costs_what_it_is_long() -> None:
     http2.data(stream, body, False)
     assert sum(map(len, http2._out)) >= len(body)
     stream.room = 1
-    stream.parts.append(body)
-    http2.data(stream, b"", False)
+    http2.data(stream, body, False)
+    assert stream.parts is not None
     rest = stream.parts[0]
     assert isinstance(rest, memoryview)
     assert rest.obj is body

@@ -138,7 +138,7 @@ class Client:
     def __init__(self, world: World) -> None:
         self.world = world
         self.log: list[str] = []
-        self.messages = Messages(1000)
+        self.messages, self.timeout = Messages(1000), float("inf")
 
     def interim(self, head: bytes) -> None:
         self.log.append("interim")

@@ -158,6 +158,7 @@ def test_a_call_that_comes_when_none_are_taken_any_more() -> None:
 def test_a_client_that_asks_and_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Calls(config=GRPC)
     monkeypatch.setattr(bench.of_client, "get_write_buffer_size", lambda: MAX_UNSENT + 1)
+    bench.client.pause_writing()
     bench.talk(START + encode_frame(SETTINGS, 0, 0), b"", [], [])
     assert refused(bench.context) == {Reason.FLOOD: 1}
     assert bench.of_client.is_closing()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from proxy.http.http2.decoding import HeaderDecoder
 from proxy.http.http2.frames import (
     CONTINUATION,
@@ -15,11 +17,11 @@ from proxy.http.http2.frames import (
     Http2Error,
 )
 
-MAX_KNOWN = 32
+MAX_KNOWN: Final = 32
 """Blocks that are remembered, of lists no longer than `LONGEST_KNOWN` (as `HeaderDecoder.size` counts)."""
-LONGEST_KNOWN = 4096
+LONGEST_KNOWN: Final = 4096
 
-DEAR = 256
+DEAR: Final = 256
 """Bytes of a block above which decoding it is expensive: up to milliseconds."""
 
 

@@ -21,6 +21,7 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from proxy.http.http2.blocks import DEAR, Blocks
 from proxy.http.http2.frames import (
@@ -59,17 +60,18 @@ from proxy.http.http2.frames import (
 )
 from proxy.http.http2.sending import Sending
 
-MANY = 1 << 30
+MANY: Final = 1 << 30
 """Work that nobody counts."""
-FRAME_WORK = 2
+FRAME_WORK: Final = 2
 """Work (about a microsecond each) of a frame,"""
-SHORT, SHORT_WORK = 256, 6
+SHORT: Final = 256
+SHORT_WORK: Final = 6
 """of a piece of a body that is shorter than this, besides,"""
-BYTES_OF_HEAD = 4
+BYTES_OF_HEAD: Final = 4
 """and of so many bytes of a header block."""
-INTERIM = 8.0
+INTERIM: Final = 8.0
 """An interim answer, which gRPC has no use for, is as bad as so many frames."""
-SETTINGS_OF_ONE = 8
+SETTINGS_OF_ONE: Final = 8
 """So many settings in one frame are as good as one frame more."""
 
 
@@ -310,7 +312,7 @@ class Http2(Sending):
         del self.streams[stream.id]
         self._forget(stream)
         stream.local_done = stream.remote_done = True
-        stream.parts.clear()
+        stream.parts = None
         taker, stream.taker = stream.taker, None
         if taker is not None:
             taker.on_reset(code)
@@ -361,7 +363,7 @@ class Http2(Sending):
     def _on_window(self, _flags: int, number: int, payload: bytes) -> None:
         if len(payload) != 4:
             raise Http2Error(FRAME_SIZE_ERROR, "WINDOW_UPDATE is four bytes")
-        more = int.from_bytes(payload, "big") & MAX_INT31
+        more = (payload[0] & 127) << 24 | payload[1] << 16 | payload[2] << 8 | payload[3]
         self.worthless()
         stream = self._wanted(number) if number else None
         if stream is not None:
@@ -371,13 +373,11 @@ class Http2(Sending):
             else:
                 self._highest = max(self._highest, stream.room)
                 self._more_room(stream)
-            return
-        if number:
-            return
-        self._room += more
-        if more == 0 or self._room > MAX_INT31:
-            raise Http2Error(FLOW_CONTROL_ERROR if more else PROTOCOL_ERROR, "not a window")
-        self._go_on()
+        elif not number:
+            self._room += more
+            if more == 0 or self._room > MAX_INT31:
+                raise Http2Error(FLOW_CONTROL_ERROR if more else PROTOCOL_ERROR, "not a window")
+            self._go_on()
 
     def _on_priority(self, _flags: int, number: int, payload: bytes) -> None:
         if not number or len(payload) != 5:
@@ -388,7 +388,7 @@ class Http2(Sending):
         raise Http2Error(PROTOCOL_ERROR, "server push is disabled")
 
 
-_TAKES: dict[int, Callable[[Http2, int, int, bytes], None]] = {
+_TAKES: Final[dict[int, Callable[[Http2, int, int, bytes], None]]] = {
     PRIORITY: Http2._on_priority,
     RST_STREAM: Http2._on_rst,
     SETTINGS: Http2._on_settings,

@@ -8,27 +8,62 @@ from typing import Final
 
 from mypy_extensions import mypyc_attr
 
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-WINDOW = 64 * 1024
+PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+WINDOW: Final = 64 * 1024
 """Bytes of one stream that may be under way to us and not taken."""
-LINK_WINDOW = 1024 * 1024
+LINK_WINDOW: Final = 1024 * 1024
 """The same over all streams, given back as it comes: a stream that is not taken holds up itself alone."""
-HIGH = 64 * 1024
+HIGH: Final = 64 * 1024
 """Bytes waiting on one stream above which its taker should wait for `on_room`."""
-MAX_FRAME = 16_384
-MAX_INT31 = 2**31 - 1
+MAX_FRAME: Final = 16_384
+MAX_INT31: Final = 2**31 - 1
 
-NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, FLOW_CONTROL_ERROR = 0, 1, 2, 3
-STREAM_CLOSED, FRAME_SIZE_ERROR, REFUSED_STREAM, CANCEL, COMPRESSION_ERROR = 5, 6, 7, 8, 9
-ENHANCE_YOUR_CALM = 11
+# One line each: compiled code has the number itself, and looks up what is no single Final by its name each time.
+NO_ERROR: Final = 0
+PROTOCOL_ERROR: Final = 1
+INTERNAL_ERROR: Final = 2
+FLOW_CONTROL_ERROR: Final = 3
+STREAM_CLOSED: Final = 5
+FRAME_SIZE_ERROR: Final = 6
+REFUSED_STREAM: Final = 7
+CANCEL: Final = 8
+COMPRESSION_ERROR: Final = 9
+ENHANCE_YOUR_CALM: Final = 11
 
-DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
-END_STREAM, ACK, END_HEADERS, PADDED, HAS_PRIORITY = 1, 1, 4, 8, 32
-TABLE_SIZE, ENABLE_PUSH, MAX_STREAMS, INITIAL_WINDOW, MAX_FRAME_SIZE, MAX_HEADER = 1, 2, 3, 4, 5, 6
-SETTING = struct.Struct(">HI")
+DATA: Final = 0
+HEADERS: Final = 1
+PRIORITY: Final = 2
+RST_STREAM: Final = 3
+SETTINGS: Final = 4
+PUSH_PROMISE: Final = 5
+PING: Final = 6
+GOAWAY: Final = 7
+WINDOW_UPDATE: Final = 8
+CONTINUATION: Final = 9
+
+END_STREAM: Final = 1
+ACK: Final = 1
+END_HEADERS: Final = 4
+PADDED: Final = 8
+HAS_PRIORITY: Final = 32
+
+TABLE_SIZE: Final = 1
+ENABLE_PUSH: Final = 2
+MAX_STREAMS: Final = 3
+INITIAL_WINDOW: Final = 4
+MAX_FRAME_SIZE: Final = 5
+MAX_HEADER: Final = 6
+SETTING: Final = struct.Struct(">HI")
 _HEAD: Final = struct.Struct(">HBBBI")
+_NAME: Final = struct.Struct(">I")
 _LITERAL: Final = b"\x10"
-_SHORT: Final[list[bytes]] = [bytes((number,)) for number in range(127)]
+_BYTES: Final[list[bytes]] = [bytes((number,)) for number in range(256)]
+
+DATA_ON: Final = b"\0\0"
+DATA_END: Final = b"\0\1"
+HEAD_ON: Final = b"\1\4"
+HEAD_END: Final = b"\1\5"
+"""Kind and flags of the usual frames: a body that goes on or ends its stream, a whole header block that does."""
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -78,23 +113,49 @@ class Taker:
 
 class Stream:
     """One stream. `waiting` counts bytes that the peer's window holds back; `room` is what that window has more (or
-    less) than a new stream's, so that all of them change in one sum."""
+    less) than a new stream's, so that all of them change in one sum. `name` is the number as frames have it; `parts`
+    are what waits, `None` until something does."""
 
-    __slots__ = ("answered", "credit", "end", "id", "local_done", "owed", "parts", "remote_done", "room", "taker",
-                 "trailers", "waiting")  # fmt: skip
+    __slots__ = ("answered", "credit", "end", "id", "local_done", "name", "owed", "parts", "remote_done", "room",
+                 "taker", "trailers", "waiting")  # fmt: skip
 
     def __init__(self, number: int, taker: Taker | None) -> None:
-        self.id, self.taker = number, taker
+        self.id, self.taker, self.name = number, taker, _NAME.pack(number)
         self.credit = WINDOW
         self.room = self.owed = self.waiting = 0
-        self.parts: deque[bytes | memoryview] = deque()
+        self.parts: deque[bytes | memoryview] | None = None
         self.trailers = b""
         self.end = self.local_done = self.remote_done = self.answered = False
+
+    def wait(self, data: bytes) -> None:
+        """Keep a piece of the body until there is room for it."""
+        if self.parts is None:
+            self.parts = deque()
+        self.parts.append(data)
+        self.waiting += len(data)
 
 
 def encode_frame(kind: int, flags: int, stream: int, payload: bytes | memoryview = b"") -> bytes:
     length = len(payload)
     return _HEAD.pack(length >> 8, length & 0xFF, kind, flags, stream) + payload
+
+
+def add_frame(out: list[bytes | memoryview], kind: bytes, stream: Stream, payload: bytes | memoryview) -> None:
+    """Add a frame of a stream to what is to be joined and written; `kind` and flags are two bytes.
+
+    In pieces: the payload is copied once, and nothing is made for the frame itself.
+
+    >>> out: list[bytes | memoryview] = []; add_frame(out, DATA_END, Stream(1, None), b"abcde")
+    >>> b"".join(out) == encode_frame(DATA, END_STREAM, 1, b"abcde")
+    True
+    """
+    length = len(payload)
+    out.append(_BYTES[length >> 16])
+    out.append(_BYTES[length >> 8 & 255])
+    out.append(_BYTES[length & 255])
+    out.append(kind)
+    out.append(stream.name)
+    out.append(payload)
 
 
 def encoded(headers: Headers) -> bytes:
@@ -109,10 +170,24 @@ def encoded(headers: Headers) -> bytes:
     return b"".join(out)
 
 
+def encoded_name(name: bytes) -> bytes:
+    """The name of a header, whose `encoded_value` is to follow.
+
+    >>> encoded_name(b"te") + encoded_value(b"trailers") == encoded([(b"te", b"trailers")])
+    True
+    """
+    return b"".join((_LITERAL, _length(len(name)), name))
+
+
+def encoded_value(value: bytes) -> bytes:
+    """The value of a header."""
+    return _length(len(value)) + value
+
+
 def _length(number: int) -> bytes:
     """An integer with a prefix of seven bits (RFC 7541, 5.1)."""
     if number < 127:
-        return _SHORT[number]
+        return _BYTES[number]
     out, number = bytearray(b"\x7f"), number - 127
     while number >= 128:
         out.append(number & 127 | 128)
@@ -121,17 +196,15 @@ def _length(number: int) -> bytes:
     return bytes(out)
 
 
-def head_frames(stream: int, block: bytes, end: bool, size: int) -> list[bytes]:
-    """A header block as one HEADERS frame, and CONTINUATION frames for what is beyond `size` bytes."""
-    flags = END_STREAM if end else 0
+def add_head(out: list[bytes | memoryview], stream: Stream, block: bytes, end: bool, size: int) -> None:
+    """Add a header block as one HEADERS frame, and CONTINUATION frames for what is beyond `size` bytes."""
     if len(block) <= size:
-        return [encode_frame(HEADERS, flags | END_HEADERS, stream, block)]
-    out = [encode_frame(HEADERS, flags, stream, block[:size])]
+        add_frame(out, HEAD_END if end else HEAD_ON, stream, block)
+        return
+    out.append(encode_frame(HEADERS, END_STREAM if end else 0, stream.id, block[:size]))
     for at in range(size, len(block), size):
-        out.append(
-            encode_frame(CONTINUATION, END_HEADERS if at + size >= len(block) else 0, stream, block[at : at + size])
-        )
-    return out
+        flags = END_HEADERS if at + size >= len(block) else 0
+        out.append(encode_frame(CONTINUATION, flags, stream.id, block[at : at + size]))
 
 
 def unpadded(flags: int, payload: bytes) -> bytes:

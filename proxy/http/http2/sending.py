@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
+from typing import Final
+
 from proxy.http.http2.frames import (
-    DATA,
+    DATA_END,
+    DATA_ON,
     ENABLE_PUSH,
-    END_STREAM,
     FLOW_CONTROL_ERROR,
     GOAWAY,
     HIGH,
@@ -27,21 +30,22 @@ from proxy.http.http2.frames import (
     Http2Error,
     Stream,
     Taker,
+    add_frame,
+    add_head,
     encode_frame,
     encoded,
-    head_frames,
 )
 
-MAX_BROKEN_OFF = 1024
+MAX_BROKEN_OFF: Final = 1024
 """Streams that we have reset which are remembered one by one."""
-CALM = 1000.0
+CALM: Final = 1000.0
 """Control or empty frames that a peer may send at once; per second `CALM_PER_SECOND` (see `Http2.calm`)."""
-CALM_PER_SECOND = 50.0
-EARNED = 4.0
+CALM_PER_SECOND: Final = 50.0
+EARNED: Final = 4.0
 """More of them that are to be expected (windows, pings) after a piece of a body that we sent."""
-LATE = 100
+LATE: Final = 100
 """Frames that may be under way to us on a stream that we break off."""
-PIECE = 512
+PIECE: Final = 512
 """Bytes of a piece that earns, if the peer's window has cut it off what followed."""
 
 
@@ -74,7 +78,7 @@ class Sending:
         self._forgotten = 0
         of_one = (MAX_STREAMS, max_streams) if server else (ENABLE_PUSH, 0)
         settings = [(INITIAL_WINDOW, WINDOW), (MAX_HEADER, max_header), of_one]
-        self._out = [
+        self._out: list[bytes | memoryview] = [
             b"" if server else PREFACE,
             encode_frame(SETTINGS, 0, 0, b"".join(SETTING.pack(*one) for one in settings)),
             encode_frame(WINDOW_UPDATE, 0, 0, (LINK_WINDOW - 65_535).to_bytes(4, "big")),
@@ -107,9 +111,13 @@ class Sending:
         self._head(stream, block, False)
         return stream
 
-    def headers(self, stream: Stream, headers: Headers, end: bool, begun: bytes = b"") -> None:
-        """Answer with a head, the first of it `encoded`; `end` when nothing follows."""
-        self._head(stream, begun + encoded(headers), end)
+    def headers(self, stream: Stream, headers: Headers, end: bool) -> None:
+        """Answer with a head; `end` when nothing follows."""
+        self.headers_with(stream, encoded(headers), end)
+
+    def headers_with(self, stream: Stream, block: bytes, end: bool) -> None:
+        """The same with a head that is `encoded`."""
+        self._head(stream, block, end)
         if end:
             self._local_done(stream)
 
@@ -118,17 +126,31 @@ class Sending:
         does a `block` of them that is `encoded`."""
         if stream.local_done or stream.end:
             return
-        if data:
-            stream.parts.append(data)
-            stream.waiting += len(data)
         if block or trailers is not None:
             stream.trailers, stream.end = block or encoded(trailers or []), True
         elif end:
             stream.end = True
-        self._push(stream)
+        size = len(data)
+        if stream.waiting or (size and not self._has_room(stream, size)):
+            if size:
+                stream.wait(data)
+            self._push(stream)
+            return
+        if size:
+            self._send(stream, data, size)
+        if stream.end and not stream.local_done:
+            self._end(stream)
+
+    def _has_room(self, stream: Stream, size: int) -> bool:
+        """Whether so much goes in one frame now: the usual case, in which nothing is put by."""
+        return (
+            not self.stopped and size <= self._frame_size and size <= self._room and size <= self._initial + stream.room
+        )
 
     def reset(self, stream: Stream, code: int) -> None:
-        """Break a stream off; its taker is not told."""
+        """Break a stream off; its taker is not told. Nothing where both sides have ended it."""
+        if stream.local_done and stream.remote_done:
+            return
         if self.streams.pop(stream.id, None) is not None:
             self._forget(stream)
             if stream.taker is not None and not stream.remote_done:
@@ -140,7 +162,7 @@ class Sending:
                 self._forgotten = max(self._forgotten, oldest)
             stream.local_done = stream.remote_done = True
             stream.taker = None
-            stream.parts.clear()
+            stream.parts = None
             self._out.append(encode_frame(RST_STREAM, 0, stream.id, code.to_bytes(4, "big")))
 
     def is_broken_off(self, number: int) -> bool:
@@ -179,7 +201,7 @@ class Sending:
         self._out.append(encode_frame(GOAWAY, 0, 0, number.to_bytes(4, "big") + code.to_bytes(4, "big")))
 
     def _head(self, stream: Stream, block: bytes, end: bool) -> None:
-        self._out += head_frames(stream.id, block, end, self._frame_size)
+        add_head(self._out, stream, block, end, self._frame_size)
 
     def worth(self, much: float) -> None:
         """The peer did something that is worth so many control or empty frames."""
@@ -200,7 +222,8 @@ class Sending:
 
     def _push(self, stream: Stream) -> None:
         """Send what the windows allow."""
-        while stream.parts:
+        parts = stream.parts
+        while parts:
             own = self._initial + stream.room
             if own <= 0:
                 self._held_up.pop(stream, None)
@@ -210,38 +233,48 @@ class Sending:
                 self._narrow.pop(stream, None)
                 self._held_up[stream] = None
                 return
-            self._push_one(stream, min(own, self._room, self._frame_size))
+            self._push_one(stream, parts, min(own, self._room, self._frame_size))
         self._forget(stream)
         if stream.end and not stream.local_done:
-            if stream.trailers:
-                self._head(stream, stream.trailers, True)
-            else:
-                self._out.append(encode_frame(DATA, END_STREAM, stream.id))
-            self._local_done(stream)
+            self._end(stream)
 
-    def _push_one(self, stream: Stream, room: int) -> None:
+    def _push_one(self, stream: Stream, parts: deque[bytes | memoryview], room: int) -> None:
         """Send one frame of the body, of `room` bytes at most."""
-        piece = stream.parts[0]
+        piece = parts[0]
         if len(piece) > room:
             view = memoryview(piece)  # what is left is not copied for every frame that is cut off it
-            stream.parts[0], piece = view[room:], view[:room]
+            parts[0], piece = view[room:], view[:room]
         else:
-            stream.parts.popleft()
+            parts.popleft()
         size = len(piece)
+        stream.waiting -= size
+        self._send(stream, piece, size)
+
+    def _send(self, stream: Stream, piece: bytes | memoryview, size: int) -> None:
+        """One frame of the body; the last one if nothing waits and no trailers follow."""
         stream.room -= size
         self._room -= size
-        stream.waiting -= size
-        if size >= PIECE or not stream.parts:
+        if size >= PIECE or not stream.waiting:
             self.calm += EARNED
-        last = stream.end and not stream.parts and not stream.trailers
-        self._out.append(encode_frame(DATA, END_STREAM if last else 0, stream.id, piece))
+        last = stream.end and not stream.waiting and not stream.trailers
+        add_frame(self._out, DATA_END if last else DATA_ON, stream, piece)
         if last:
             self._local_done(stream)
 
+    def _end(self, stream: Stream) -> None:
+        """All of the body is sent: what ends it."""
+        if stream.trailers:
+            self._head(stream, stream.trailers, True)
+        else:
+            add_frame(self._out, DATA_END, stream, b"")
+        self._local_done(stream)
+
     def _forget(self, stream: Stream) -> None:
         """It waits for no window."""
-        self._held_up.pop(stream, None)
-        self._narrow.pop(stream, None)
+        if self._held_up:
+            self._held_up.pop(stream, None)
+        if self._narrow:
+            self._narrow.pop(stream, None)
 
     def _local_done(self, stream: Stream) -> None:
         stream.local_done = True

@@ -10,15 +10,16 @@ Invariants
 
 from __future__ import annotations
 
-from time import monotonic
-from typing import TYPE_CHECKING
+from math import inf
+from typing import TYPE_CHECKING, Final
 
 from proxy.http.forwarding import client_lines
-from proxy.http.grpc import NotGrpcError, announced, request_head
+from proxy.http.grpc import NotGrpcError, announced, request_head, timeout_seconds
 from proxy.http.headers import UNTIL_CLOSE, HeadError
 from proxy.http.http2 import Headers, Http2, Stream
 from proxy.http.http2.frames import ENHANCE_YOUR_CALM, MAX_INT31, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM
 from proxy.model.reasons import Reason
+from proxy.request.clock import monotonic
 from proxy.worker.downstream.grpc_stream import ANSWER_WORK, CallsConnection, GrpcServerStream
 from proxy.worker.pace import LOOK
 from proxy.worker.taking import SocketTaking, reset
@@ -30,24 +31,28 @@ if TYPE_CHECKING:
     from proxy.request.routes import Routes
     from proxy.worker.context import WorkerContext
 
-MAX_STREAMS = 128
+MAX_STREAMS: Final = 128
 """Calls that one connection may have under way."""
-MAX_RESETS, RESETS_PER_SECOND = 1000.0, 50.0
+MAX_RESETS: Final = 1000.0
+RESETS_PER_SECOND: Final = 50.0
 """Calls that a client may break off at once, and for how long; more is an attack (CVE-2023-44487)."""
-NEARLY_SPENT = MAX_INT31 - 2000
+NEARLY_SPENT: Final = MAX_INT31 - 2000
 """A client whose streams have come to this number is asked to connect anew (RFC 9113, 5.1.1): there are 1,000 left."""
-LEAVE = 1.0
+LEAVE: Final = 1.0
 """Seconds between saying that no new calls are taken and refusing them: one may be under way to us."""
 
 
 class CallHead:
-    """What the headers of a call mean under these routes; `length` of its body as they say it, -1 where they do not."""
+    """What the headers of a call mean under these routes; `length` of its body as they say it, -1 where they do not;
+    `timeout`: the caller's patience, seconds."""
 
-    __slots__ = ("length", "request", "routes")
+    __slots__ = ("length", "request", "routes", "timeout")
 
     def __init__(self, routes: Routes, request: Request, length: int) -> None:
         self.routes, self.request, self.length = routes, request, length
         request.length = UNTIL_CLOSE
+        given = request.value(b"grpc-timeout")
+        self.timeout = timeout_seconds(given) if given else inf
 
 
 class GrpcServerConnection(CallsConnection):
@@ -109,7 +114,7 @@ class GrpcServerConnection(CallsConnection):
             self.http2.reset(stream, PROTOCOL_ERROR)
             return
         stream.taker = caller = GrpcServerStream(self, stream, call.request, ended)
-        caller.left = call.length
+        caller.left, caller.timeout = call.length, call.timeout
         self._fresh.append(caller)
 
     def _head_of(self, headers: Headers) -> CallHead:

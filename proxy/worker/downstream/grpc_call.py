@@ -13,15 +13,15 @@ Invariant: what is gathered before the decision counts against the memory of eve
 from __future__ import annotations
 
 from math import inf
-from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
 from mypy_extensions import mypyc_attr
 
 from proxy.fields.set_message import STREAM
-from proxy.http.grpc import Messages, timeout_seconds, timeout_text
+from proxy.http.grpc import Messages, timeout_text
 from proxy.http.headers import without
 from proxy.request import machine, memory, samples
+from proxy.request.clock import monotonic
 from proxy.request.driver import RequestDriver
 from proxy.request.ports import DownstreamStream
 from proxy.request.served import Served
@@ -42,6 +42,8 @@ class CallStream(DownstreamStream, Protocol):
     """The client's side of one call."""
 
     messages: Messages
+    timeout: float
+    """The caller's patience, seconds; infinite where it gives none."""
 
 
 class ServedCall(Served):
@@ -71,8 +73,7 @@ class Call(RequestDriver):
     def __init__(self, client: CallStream, context: RequestContext, request: Request, name: bytes, now: float) -> None:
         super().__init__(client, context, request, name, now)
         self._messages = client.messages
-        given = request.value(b"grpc-timeout")
-        self._deadline = now + timeout_seconds(given) if given else inf
+        self._deadline = now + client.timeout
 
     def head_for_leg(self, base: bytes) -> bytes:
         """Live in place of the candidate gets what is left of the caller's patience; a copy gets what the first had."""

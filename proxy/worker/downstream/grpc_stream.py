@@ -8,8 +8,8 @@ Invariants
 
 from __future__ import annotations
 
-from time import monotonic
-from typing import TYPE_CHECKING, cast
+from math import inf
+from typing import TYPE_CHECKING, Final, cast
 
 from proxy.http.answer_head import Answer, id_name
 from proxy.http.grpc import Messages, TooLong, is_trailers, refusal
@@ -19,6 +19,7 @@ from proxy.http.http2.frames import CANCEL, NO_ERROR, PROTOCOL_ERROR
 from proxy.http.local_replies import words
 from proxy.http.request_head import given_id
 from proxy.model.reasons import Reason
+from proxy.request.clock import monotonic
 from proxy.worker.downstream.grpc_call import Call
 from proxy.worker.downstream.grpc_logged import LoggedCall
 from proxy.worker.downstream.grpc_taking import CallTaking
@@ -31,9 +32,10 @@ if TYPE_CHECKING:
     from proxy.request.legs import Leg
     from proxy.worker.context import WorkerContext
 
-ANSWER_WORK, ASK_WORK = 24, 24
+ANSWER_WORK: Final = 24
+ASK_WORK: Final = 24
 """Work (`turn`) of an answer of our own, and of asking a model."""
-HEALTH = b"/grpc.health.v1.Health/Check"
+HEALTH: Final = b"/grpc.health.v1.Health/Check"
 _HEAD: Headers = [(b":status", b"200"), (b"content-type", b"application/grpc")]
 _SERVING, _NOT_SERVING = b"\0\0\0\0\2\x08\1", b"\0\0\0\0\2\x08\2"
 
@@ -72,6 +74,8 @@ class GrpcServerStream(StreamEnd[CallsConnection]):
     """The client reads slowly: more than enough waits for it."""
     left = -1
     """Bytes of its body that its head announces and that have not come; below 0 where it announces none."""
+    timeout = inf
+    """The caller's patience, seconds."""
     _answering = False
     _started = False
     _answer: GrpcAnswer | None = None
@@ -229,10 +233,8 @@ class GrpcServerStream(StreamEnd[CallsConnection]):
         assert exchange is not None
         self._answer = given = cast(GrpcAnswer, answer)
         self._answering = True
-        ours = [(b"x-served-by", served_by)]
-        if name := id_name(given, exchange.request_id):
-            ours.append((name, exchange.request_id))
-        self.link.http2.headers(self._stream, ours, given.only, given.block())
+        block = given.named_block(served_by, id_name(given, exchange.request_id), exchange.request_id)
+        self.link.http2.headers_with(self._stream, block, given.only)
         self.link.wake(exchange)
         if given.only:
             self._finish()

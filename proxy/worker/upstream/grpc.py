@@ -8,8 +8,7 @@ Invariants
 from __future__ import annotations
 
 import asyncio
-from time import monotonic
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from proxy.http.grpc_answer import GrpcAnswer, close, read_grpc_answer, read_trailers
 from proxy.http.grpc_opening import CallOpenings
@@ -24,6 +23,7 @@ from proxy.http.http2.frames import (
     STREAM_CLOSED,
 )
 from proxy.model.reasons import Reason
+from proxy.request.clock import monotonic
 from proxy.worker.http2_protocol import Http2Protocol, StreamEnd
 from proxy.worker.upstream.http1 import MAX_ANSWER_HEAD
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from proxy.worker.upstream.dialling import Settings
     from proxy.worker.upstream.endpoint import Endpoint
 
-_GARBLED = frozenset({PROTOCOL_ERROR, FLOW_CONTROL_ERROR, STREAM_CLOSED, FRAME_SIZE_ERROR})
+_GARBLED: Final = frozenset({PROTOCOL_ERROR, FLOW_CONTROL_ERROR, STREAM_CLOSED, FRAME_SIZE_ERROR})
 """A call was broken off, by either side, because the other did not keep to HTTP/2."""
 
 
@@ -70,6 +70,7 @@ class GrpcClientConnection(Http2Protocol):
     """A call has ended well on it."""
     leaving = False
     """It carries what it has and takes no more."""
+    _has_spoken = False
 
     def __init__(self, pool: GrpcConnectionOwner, endpoint: Endpoint) -> None:
         super().__init__(Http2(False, MAX_ANSWER_HEAD), pool.turn, pool)
@@ -98,7 +99,8 @@ class GrpcClientConnection(Http2Protocol):
     def take(self, data: bytes) -> int:
         before = self.http2.peer_streams
         took = super().take(data)
-        if self.http2.settled:
+        if self.http2.settled and not self._has_spoken:
+            self._has_spoken = True
             self.spoken.set()
         if self.http2.goaway >= 0:
             self.retire()
@@ -183,9 +185,10 @@ class GrpcClientStream(StreamEnd[GrpcClientConnection]):
         opening = leg.gather()
         if self.link.endpoint.placement is not None:
             opening = self.link.endpoint.placement.apply(opening, is_check=leg.is_check)
-        at = opening.find(b"\r\n\r\n") + 4
+        plain = leg.plain  # whole lines, in which no head ends
+        at = opening.find(b"\r\n\r\n", len(plain) - 2 if plain and opening.startswith(plain) else 0) + 4
         leg.connection = self
-        self._stream = http2.open_with(self.link.openings.block(opening[:at], leg.plain), self)
+        self._stream = http2.open_with(self.link.openings.block(opening[:at], plain), self)
         http2.data(self._stream, opening[at:], leg.whole)
         self._since = leg.sent = monotonic()
         if leg.held_back:

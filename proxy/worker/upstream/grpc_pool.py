@@ -8,13 +8,13 @@ one to another endpoint as well, and go on what is there first (see `pool`).
 from __future__ import annotations
 
 import asyncio
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from mypy_extensions import mypyc_attr
 
 from proxy.fields import set_message
 from proxy.model.reasons import Reason
+from proxy.request.clock import monotonic
 from proxy.worker.timers import TICK
 from proxy.worker.upstream.dialling import Settings, found, why
 from proxy.worker.upstream.endpoint import Endpoint

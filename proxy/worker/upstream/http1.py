@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from proxy.worker.upstream.owner import Http1ConnectionOwner
 
 _NONE: Final = Reason.NONE
-MAX_ANSWER_HEAD = 64 * 1024
-VERSION = b"HTTP/1."  # what every answer begins with
-MAX_INTERIM = 16  # 1xx answers before the answer proper; a model that sends more is not answering
+MAX_ANSWER_HEAD: Final = 64 * 1024
+VERSION: Final = b"HTTP/1."  # what every answer begins with
+MAX_INTERIM: Final = 16  # 1xx answers before the answer proper; a model that sends more is not answering
 
 HEAD_WORK: Final = 8  # (`turn`) of an answer's head, and of each `HEAD_UNIT` bytes of it as much as of a chunk
 HEAD_UNIT: Final = 128
