@@ -102,13 +102,13 @@ class Story:
             pid = await self.pid(one, "worker" if what == "worker" else "controller")
             if pid is None:
                 return
-            began, terms = time.monotonic(), len(self.it.events("fleet.leading"))
+            began, terms, term = time.monotonic(), len(self.it.events("fleet.leading")), self.it.term
             kill(pid)
             if what in ("standby", "worker"):
                 await self.it.settled(PATIENCE)
                 assert len(self.it.events("fleet.leading")) == terms, f"{what} was killed, and the leader changed"
             if what == "leader":
-                await self.it.leader(PATIENCE, but=leader)
+                await self.it.leader(PATIENCE, after=term)
                 self.after_kill.append(time.monotonic() - began)
         self.done[what] += 1
         await self.it.settled(PATIENCE)

@@ -9,6 +9,7 @@ channels.
 Invariants
 - The listening sockets stay open throughout, so that no connection is refused or reset.
 - What goes wrong before `become` leaves everything as it was.
+- No signal is lost: one that came before is obeyed before, one that comes later waits for the new version.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -223,35 +225,56 @@ async def preflight(path: Path, now: Mapping[str, Any]) -> str:
     return f"{' and '.join(changed)} needs a restart" if changed else ""
 
 
-async def become_next(path: Path, now: Mapping[str, Any], left: Callable[[], Handover]) -> str:
+async def become_next(path: Path, now: Mapping[str, Any], left: Callable[[], Handover], stop: asyncio.Event) -> str:
     """Make this process the version that is installed by now; why that cannot be done, when anything comes back. What
-    is `left` to it is asked for at the end: children die and are replaced meanwhile."""
+    is `left` to it is asked for at the end: children die and are replaced meanwhile. A `stop` goes before."""
     problem = await preflight(path, now)
     if problem:
         return problem
-    logs.event(log, "upgrade.begun")
+    block()
     try:
+        await _heard_what_came()
+        if stop.is_set():
+            return "told to stop"
+        logs.event(log, "upgrade.begun")
         become(left())
     except OSError as error:
         problem = f"{sys.executable}: {error}"
+    finally:
+        unblock()
     return problem
+
+
+async def _heard_what_came() -> None:
+    """Have the loop run the handlers of signals that came before they were held back: the next version finds those that
+    wait, and knows nothing of those that were taken."""
+    for _ in range(3):  # its pipe is read; the handler is called soon; it has been called
+        await asyncio.sleep(0)
 
 
 def become(left: Handover) -> None:
     """Make this process the new version; raises `OSError` when it cannot be, and then nothing has changed."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     _inheritable(left.descriptors, True)
     try:
         environment = {**os.environ, VARIABLE: left.dump()}
         os.execve(sys.executable, sys.orig_argv, environment)  # noqa: S606 - ourselves, as we were started
     finally:
         _inheritable(left.descriptors, False)
-        unblock()
+
+
+def block() -> None:
+    """Hold signals back from this thread."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 
 def unblock() -> None:
     """The handlers are there: what came meanwhile may be delivered."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+def threads() -> ThreadPoolExecutor:
+    """Threads that leave signals to the first one, which alone can hold them back for the next version."""
+    return ThreadPoolExecutor(initializer=block)
 
 
 def _inheritable(descriptors: Iterable[int], yes: bool) -> None:

@@ -276,11 +276,9 @@ class Supervisor:
     async def _upgrade(self) -> None:
         """Become the version that is installed by now, if that can go on where this one is."""
         async with self._in_force.lock:
-            busy = self._before is not None or self._draining
+            goes, now = self._before is None and not self._stop.is_set(), self._settings.fixed
             try:
-                problem = (
-                    "not now" if busy else await handover.become_next(self._path, self._settings.fixed, self._left)
-                )
+                problem = await handover.become_next(self._path, now, self._left, self._stop) if goes else "not now"
             except Exception as bug:
                 logs.unexpected(log, "upgrade.broke")
                 problem = repr(bug)
@@ -320,6 +318,7 @@ class Supervisor:
     async def run(self) -> int:
         """Serve until a signal; the exit code."""
         loop = asyncio.get_running_loop()
+        loop.set_default_executor(handover.threads())
         loop.add_signal_handler(signal.SIGTERM, lambda: self._on_stop(self._settings.drain_delay))
         loop.add_signal_handler(signal.SIGINT, lambda: self._on_stop(0.0))
         loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self.reload("SIGHUP")))

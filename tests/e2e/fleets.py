@@ -56,13 +56,19 @@ class Fleet:
         except (aiohttp.ClientError, TimeoutError, OSError):
             return False
 
-    async def leader(self, within: float = 30.0, but: Understudy | None = None) -> Understudy:
-        """Who leads, as soon as somebody does (`but` not this one)."""
+    @property
+    def term(self) -> int:
+        """Of the last leadership that anybody has begun."""
+        return max((entry["term"] for entry in self.events("fleet.leading")), default=0)
+
+    async def leader(self, within: float = 30.0, but: Understudy | None = None, after: int = 0) -> Understudy:
+        """Who leads, as soon as somebody does: `but` not this one; in a later term than `after`, for a controller that
+        is killed is replaced in some 50 ms, and may lead again before another has heard of it."""
         try:
             async with asyncio.timeout(within):
                 while True:
                     for replica in self.replicas:
-                        if replica is not but and await self.leads(replica):
+                        if replica is not but and self.term > after and await self.leads(replica):
                             return replica
                     await asyncio.sleep(0.02)
         except TimeoutError:

@@ -4,7 +4,9 @@ meets a process which dies or has only begun."""
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -19,7 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy import children, logs, sockets
+from proxy import children, handover, logs, sockets
 from proxy.children import Child
 from proxy.errors import AddressError, UnderstudyError
 from proxy.forks import ForkedProcess
@@ -310,10 +312,44 @@ async def test_what_is_left_to_a_new_version_is_asked_for_when_it_has_read(path:
         asked.append("now")
         raise OSError("no program")
 
-    assert await become_next(path, {"store": "another"}, left) == "store needs a restart"
+    stop = asyncio.Event()
+    assert await become_next(path, {"store": "another"}, left, stop) == "store needs a restart"
     assert not asked
-    assert (await become_next(path, {}, left)).endswith("no program")
+    assert (await become_next(path, {}, left, stop)).endswith("no program")
     assert asked
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & handover.SIGNALS
+
+
+async def test_no_signal_is_lost_to_a_new_version(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was taken before is obeyed; one that comes later waits, whatever threads there are."""
+    stop, loop, at_exec = asyncio.Event(), asyncio.get_running_loop(), set[signal.Signals]()
+    loop.set_default_executor(handover.threads())
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+
+    async def reads(*_: object) -> str:
+        held = await asyncio.to_thread(signal.pthread_sigmask, signal.SIG_BLOCK, ())  # of a thread that stays
+        assert held >= handover.SIGNALS
+        if told_first:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return ""
+
+    def left() -> Handover:
+        os.kill(os.getpid(), signal.SIGTERM)
+        at_exec.update(signal.sigpending())
+        raise OSError("no program")
+
+    monkeypatch.setattr(handover, "preflight", reads)
+    told_first = False
+    assert (await become_next(path, {}, left, stop)).endswith("no program")
+    assert at_exec == {signal.SIGTERM}
+    async with asyncio.timeout(5):
+        await stop.wait()
+    stop.clear()
+    at_exec.clear()
+    told_first = True
+    assert await become_next(path, {}, left, stop) == "told to stop"
+    assert not at_exec
+    loop.remove_signal_handler(signal.SIGTERM)
 
 
 SERVES = """
