@@ -17,6 +17,7 @@ import setproctitle
 import uvloop
 
 from proxy.sockets import raise_descriptors
+from proxy.time_slices import SHORTEST, ask_for_slices
 from proxy.worker.process import Worker
 
 
@@ -31,6 +32,7 @@ def main() -> None:
     options.add_argument("--runtime", type=Path, required=True)
     given = options.parse_args()
     setproctitle.setproctitle(f"understudy: worker {given.slot}")
+    ask_for_slices(SHORTEST)  # whoever shares the core, the controller or a model, is interrupted when a request comes
     raise_descriptors()  # connections are limited by the configuration
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the supervisor says over control what they mean

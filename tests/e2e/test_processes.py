@@ -15,8 +15,10 @@ import aiohttp
 import pytest
 import yaml
 
+from proxy.time_slices import LONGEST, SHORTEST
 from tests.e2e.harness import Understudy, route, running
 from tests.fakes import FakeModel, Load, Mood, model_process
+from tests.slices import needs_slices, slice_of
 
 STAGES = [{"shadow": "100%", "min_pairs": 100}, {"canary": "20%", "min_pairs": 1_000_000}]
 GUARDS = {"max_disagreement": "10%", "max_extra_errors": "10%"}
@@ -138,6 +140,14 @@ async def _start_of_python() -> float:
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", "import proxy.worker.__main__")
     assert await process.wait() == 0
     return asyncio.get_running_loop().time() - began
+
+
+@needs_slices
+async def test_a_worker_goes_on_at_once_when_it_wakes_up_and_the_controller_lets_it(tmp_path: Path) -> None:
+    async with _house(tmp_path) as (understudy, _):
+        tree = await understudy.processes()
+        assert [slice_of(worker["pid"]) for worker in tree["workers"]] == [SHORTEST, SHORTEST]
+        assert slice_of(tree["controller"]) == LONGEST
 
 
 @pytest.mark.chaos

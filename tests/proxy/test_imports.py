@@ -42,6 +42,7 @@ FLOORS = (
         "file_patterns",
         "logs",
         "private",
+        "time_slices",
         "resolver",
         "aiohttp_client",
         "aiohttp_resolver",
@@ -75,7 +76,7 @@ UP: set[tuple[str, str]] = set()
 
 SHELL = {
     "cli", "supervisor", "preflight", "handover", "children", "config_file", "config_reader", "config_watch",
-    "answers", "behind", "reloading", "fork_server", "forks", "demo", "cores",
+    "answers", "behind", "time_slices", "reloading", "fork_server", "forks", "demo", "cores",
     "worker", "controller", "config", "sockets", "logs", "file_patterns", "private", "resolver", "aiohttp_client",
     "aiohttp_resolver", "request", "__main__", "pairs.channel", "http.framing",
 }  # fmt: skip
