@@ -94,7 +94,7 @@ def check(left: dict[str, Any], leaders: int) -> None:
     """The evidence is that of all requests but those of which the ledger says that they were lost on the way: what came
     while their replica had no controller, which takes as long as the machine takes to start one."""
     ledger = left["ledger"]
-    assert ledger["compared"] + ledger["link_full"] == ledger["sampled"], ledger
+    assert ledger["compared"] + ledger["link_full"] + ledger["shed"] == ledger["sampled"], ledger
     assert ledger["compared"] > ledger["link_full"], ledger
     assert left["journal"] == ["advanced", "began"]
     assert left["terms"] == sorted(set(left["terms"]))
