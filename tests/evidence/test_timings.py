@@ -234,8 +234,8 @@ def test_a_pair_that_was_not_chosen_gives_none() -> None:
 
 
 def test_a_forecast_comes_true_within_a_third_and_three_times() -> None:
-    """As the finding says of nine in ten: how much more it takes is up to how many slow pairs come. Over five seeds."""
-    assert sum(1 / 3 <= _real_by_forecast(seed) <= 3.0 for seed in range(1, 6)) >= 4
+    """As the finding says of nine in ten: how much more it takes is up to how many slow pairs come. Over ten seeds."""
+    assert sum(1 / 3 <= _real_by_forecast(seed) <= 3.0 for seed in range(1, 11)) >= 8
 
 
 def _real_by_forecast(seed: int) -> float:
