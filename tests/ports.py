@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import random
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import cycle, islice
 
 FIRST, PARTS, EACH = 12_000, 16, 1_250
@@ -26,3 +27,15 @@ def free_port() -> int:
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
     raise RuntimeError("every port is taken")
+
+
+@contextmanager
+def swallows(host: str, port: int) -> Iterator[int]:
+    """A port on which nobody accepts, and what comes is dropped: the backlog is full. Port 0 is any."""
+    with ExitStack() as stack:
+        full = stack.enter_context(socket.create_server((host, port), backlog=0))
+        for _ in range(4):
+            one = stack.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(full.getsockname())
+        yield full.getsockname()[1]

@@ -12,8 +12,6 @@ from proxy.config.headers import Added
 from proxy.config.types import Duration, Name, Proxy, Reads, Section, Url, one_of, short_form
 from proxy.units import Unfit
 
-SECONDS_APART = 1.0
-"""The shortest `poll`."""
 PLACEHOLDERS = ("model", "version", "alias", "event", "state", "rollout", "reason", "url", "run")
 """What a template may name, in braces."""
 
@@ -183,10 +181,6 @@ class RegistryConfig(Section):
     """Any other registry."""
     models: Annotated[dict[ModelName, RegisteredModelConfig], Field(min_length=1)]
     """Models, by their names in the registry."""
-
-    def model_of(self, upstream: str) -> str:
-        """The registered model whose version an upstream has; empty where it is none's."""
-        return next((name for name, model in self.models.items() if model.upstream == upstream), "")
 
     @property
     def name(self) -> str:

@@ -51,7 +51,6 @@ MANY: Final = 64
 _OBJECT: Final = ord("{")
 _CLOSE: Final = ord("}")
 _ARRAY: Final = ord("[")
-_ARRAY_END: Final = ord("]")
 _COMMA: Final = ord(",")
 _QUOTE: Final = ord('"')
 _BACKSLASH: Final = ord("\\")

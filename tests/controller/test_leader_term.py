@@ -7,8 +7,7 @@ from pathlib import Path
 
 from proxy.controller.controller import Controller
 from proxy.controller.leader_term import MOST_TOLD, LeaderTerm
-from tests.controller.controllers import NAME
-from tests.controller.fleet.replicas import eventually
+from tests.controller.controllers import NAME, eventually
 from tests.controller.worker import FakeWorker
 
 TERM = 3

@@ -3,8 +3,6 @@ goes on where it was, and a disk that fails costs pairs of the file and nothing 
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from proxy.controller.recorder import Recorder, RecordingRule, rotate
 from proxy.controller.recordings import RecordingError, recorded_pairs, recorded_rollout
 from proxy.model import Arm, Outcome, Pair
 from proxy.pairs.recording import Recorded, header_line
+from tests.controller.controllers import eventually
 
 HEAD = b"POST / HTTP/1.1\r\nauthorization: secret\r\n\r\n"
 
@@ -64,12 +63,6 @@ def test_a_request_that_came_without_its_end_is_no_record(tmp_path: Path) -> Non
     recorder.offer(pair(1, 100), 1)
     recorder.close()
     assert (ids(tmp_path / "pairs.jsonl"), recorder.dropped) == (["id-1"], 1)
-
-
-async def eventually(true: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not true():  # noqa: ASYNC110  # a thread's progress has no event here
-            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("name", ["pairs.jsonl", "pairs.jsonl.gz", "pairs.jsonl.zst"])

@@ -7,7 +7,7 @@ import asyncio
 import json
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from proxy.config import Config, parse
 from proxy.controller import request_log as request_log_module
 from proxy.controller.request_log import RequestLogExporter, Sink
 from proxy.pairs.request_log import LegEntry, RequestEntry, example
+from tests.controller.controllers import eventually
 
 PLAIN = "upstreams: {a: {url: 'http://127.0.0.1:1'}}\ndefault: {live: a}\n"
 TRACE, REQUEST, PARENT = "0af7651916cd43dd8448eb211c80319c", "00f067aa0ba902b7", "b7ad6b7169203331"
@@ -35,12 +36,6 @@ TRACED = example(start=100.0, seconds=1.25, trace=TRACE, span=REQUEST, parent=PA
 
 def config(more: str, **secrets: str) -> Config:
     return parse(PLAIN + more, environ=secrets)
-
-
-async def until(done: Callable[[], Any]) -> None:
-    async with asyncio.timeout(20):
-        while not done():  # noqa: ASYNC110 - what it waits for happens in a thread
-            await asyncio.sleep(0.01)
 
 
 class Collector:
@@ -100,7 +95,7 @@ async def test_a_receiver_reads_the_request_its_legs_and_the_link(collector: Col
     tracing = f"tracing: {{otlp: '{collector.url}/', service_name: shop, headers: {{x-api-key: '${{KEY}}'}}}}"
     async with running(tracing, KEY="sesame") as sinks:
         sinks.take([TRACED])
-        await until(lambda: len(collector.spans) == 4)
+        await eventually(lambda: len(collector.spans) == 4)
         request, *legs = collector.spans
         resource = collector.requests[0].resource_spans[0].resource
         assert {a.key: a.value.string_value for a in resource.attributes}["service.name"] == "shop"
@@ -128,13 +123,13 @@ async def test_a_receiver_reads_the_request_its_legs_and_the_link(collector: Col
         ]
         assert attributes(legs[2])["error.type"] == "timeout"
         assert "http.response.status_code" not in attributes(legs[2])
-        await until(lambda: sinks.counts["traces", "written"] == 1)
+        await eventually(lambda: sinks.counts["traces", "written"] == 1)
 
 
 async def test_a_trace_that_begins_here_has_no_parent(collector: Collector) -> None:
     async with running(f"tracing: {{otlp: '{collector.url}'}}") as sinks:
         sinks.take([TRACED._replace(parent=""), example(logged=True)])  # the second is not for traces
-        await until(lambda: sinks.counts["traces", "written"] == 1)  # counted when the receiver has answered
+        await eventually(lambda: sinks.counts["traces", "written"] == 1)  # counted when the receiver has answered
         assert collector.spans[0].parent_span_id == b""
         assert sinks.counts == {("traces", r): int(r == "written") for r in ("written", "failed", "dropped")}
 
@@ -147,10 +142,10 @@ async def test_a_collector_that_refuses_costs_trails_and_one_line(
         async with running(f"tracing: {{otlp: '{collector.url}'}}") as sinks:
             for failed in (1, 2):
                 sinks.take([TRACED])
-                await until(lambda n=failed: sinks.counts["traces", "failed"] == n)
+                await eventually(lambda n=failed: sinks.counts["traces", "failed"] == n)
             collector.status = 200
             sinks.take([TRACED])
-            await until(lambda: sinks.counts["traces", "written"] == 1)
+            await eventually(lambda: sinks.counts["traces", "written"] == 1)
     said = [record.getMessage() for record in caplog.records if record.name == "understudy.request_log"]
     assert said == ["traces.failed", "traces.recovered"]
 
@@ -182,7 +177,7 @@ async def test_it_rotates(tmp_path: Path) -> None:
     async with running(rule) as sinks:
         for n in range(4):
             sinks.take([example(id=str(n))])
-            await until(lambda n=n: sinks.counts["access_log", "written"] == n + 1)
+            await eventually(lambda n=n: sinks.counts["access_log", "written"] == n + 1)
     sizes = {file.name: file.stat().st_size for file in tmp_path.iterdir()}  # noqa: ASYNC240 - the loop has nothing else
     assert "access.jsonl.1" in sizes
     assert sizes.keys() <= {"access.jsonl", "access.jsonl.1"}
@@ -193,7 +188,7 @@ async def test_without_a_path_it_goes_with_the_other_lines(caplog: pytest.LogCap
     with caplog.at_level(logging.INFO, "understudy.access"):
         async with running("log: {access: {share: 100%}}") as sinks:
             sinks.take([example()])
-            await until(lambda: caplog.records)
+            await eventually(lambda: caplog.records)
     (record,) = caplog.records
     assert record.getMessage() == "request"
     assert record.fields["id"] == "0198"  # type: ignore[attr-defined]
@@ -204,10 +199,10 @@ async def test_a_disk_that_fails_costs_lines_and_is_tried_again(tmp_path: Path) 
     path.mkdir()
     async with running(f"log: {{access: {{path: {path}}}}}") as sinks:
         sinks.take([example()])
-        await until(lambda: sinks.counts["access_log", "failed"] == 1)
+        await eventually(lambda: sinks.counts["access_log", "failed"] == 1)
         path.rmdir()
         sinks.take([example()])
-        await until(lambda: sinks.counts["access_log", "written"] == 1)
+        await eventually(lambda: sinks.counts["access_log", "written"] == 1)
 
 
 # --- bounds ----------------------------------------------------------------------------------------------------------
@@ -231,13 +226,13 @@ async def test_a_writer_that_hangs_holds_nobody_up(monkeypatch: pytest.MonkeyPat
     told: list[tuple[str, int]] = []
     sink = Sink("stuck", Stuck(), lambda result, n: told.append((result, n)))
     sink.offer(example())
-    await until(begun.is_set)
+    await eventually(begun.is_set)
     for _ in range(7):
         sink.offer(example())
     assert told == [("dropped", 1)] * 2
     await asyncio.to_thread(sink.close, 0.05)
     assert release.is_set()  # it was interrupted
-    await until(lambda: sum(n for _, n in told) == 8)
+    await eventually(lambda: sum(n for _, n in told) == 8)
 
 
 async def test_whatever_a_writer_raises_costs_its_batch_and_not_the_sink(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,7 +258,7 @@ async def test_whatever_a_writer_raises_costs_its_batch_and_not_the_sink(monkeyp
     sink = Sink("odd", Odd(), lambda result, n: told.append((result, n)))
     for _ in range(2):
         sink.offer(example())
-    await until(lambda: len(told) == 2)
+    await eventually(lambda: len(told) == 2)
     assert told == [("failed", 1), ("written", 1)]
     await asyncio.to_thread(sink.close)
 

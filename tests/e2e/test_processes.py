@@ -75,33 +75,23 @@ async def _serves(load: Load, model: str) -> None:
             await load.more(20)
 
 
-@pytest.mark.chaos
-async def test_a_controller_that_hangs_is_lost_and_found_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "for_good", [pytest.param(False, marks=pytest.mark.chaos), pytest.param(True, marks=pytest.mark.slow)]
+)
+async def test_a_controller_that_hangs_is_lost_and_found_again_or_replaced(tmp_path: Path, for_good: bool) -> None:
     # Between this and three times as long, when the supervisor would replace it, the test must see it lost.
-    async with _house(tmp_path, controller_lost="6s") as (understudy, url), Load(url) as load:
+    lost = "3s" if for_good else "6s"
+    async with _house(tmp_path, controller_lost=lost) as (understudy, url), Load(url) as load:
         await understudy.until("r/good", lambda rollout: rollout["state"] == "canary")
         first = (await understudy.processes())["controller"]
         os.kill(first, signal.SIGSTOP)
         await _gives_up(load)
-        os.kill(first, signal.SIGCONT)
+        if not for_good:
+            os.kill(first, signal.SIGCONT)
         await _journaled(understudy, "restored", 1)
         await _serves(load, "good")
-        assert (await understudy.processes())["controller"] == first
-        assert (await understudy.rollout("r/good"))["state"] == "canary"
-    assert load.problems() == []
-
-
-@pytest.mark.slow
-async def test_a_controller_that_hangs_for_good_is_replaced(tmp_path: Path) -> None:
-    async with _house(tmp_path, controller_lost="3s") as (understudy, url), Load(url) as load:
-        await understudy.until("r/good", lambda rollout: rollout["state"] == "canary")
-        first = (await understudy.processes())["controller"]
-        os.kill(first, signal.SIGSTOP)
-        await _gives_up(load)
-        await _journaled(understudy, "restored", 1)
-        await _serves(load, "good")
-        assert (await understudy.processes())["controller"] != first
-        assert [event["name"] for event in understudy.events("process.silent")] == ["controller"]
+        assert ((await understudy.processes())["controller"] != first) is for_good
+        assert [event["name"] for event in understudy.events("process.silent")] == ["controller"] * for_good
         assert (await understudy.rollout("r/good"))["state"] == "canary"
     assert load.problems() == []
 

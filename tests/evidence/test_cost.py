@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from proxy.config.effort import pairs_to_pass
 from proxy.evidence import Evidence, EvidenceError
 from proxy.evidence.input.costs import ANSWERS, CostTotals, bound_of
-from proxy.evidence.process.means import BINS
+from proxy.evidence.process.means import BINS, power_of_2
 from proxy.evidence.process.prf import pair_keys
-from proxy.evidence.rules.cost import CANDIDATE_AT, LIVE_AT, CostRatio, _power
+from proxy.evidence.rules.cost import CANDIDATE_AT, LIVE_AT, CostRatio
 from proxy.model import Finding, Guard, Kind, Reading, Verdict
 from proxy.model.reasons import Reason
 from tests.calibration.truths import batch
@@ -115,7 +115,7 @@ def test_over_all_roundings_every_mean_is_kept(costs: list[tuple[float, float]],
 
 @given(st.floats(1.0, 60_000.0, exclude_min=True))
 def test_a_cost_beyond_the_bound_lies_between_its_two_powers(cost: float) -> None:
-    low, high = (int(_power(np.array([cost]), np.array([u]))[0]) for u in (1.0 - 1e-9, 0.0))
+    low, high = (int(power_of_2(np.array([cost]), np.array([u]))[0]) for u in (1.0 - 1e-9, 0.0))
     assert 2**low <= cost <= 2**high
     assert high - low <= 1
 

@@ -16,6 +16,7 @@ from proxy.evidence.families.ratio import Ratio
 from proxy.evidence.families.slower import Slower
 from proxy.model import Arm, Guard, Plan, Reading, Verdict
 from tests.calibration.truths import batch
+from tests.evidence.gathered import gather
 from tests.evidence.streams import ALL_GUARDS, cut, make_plan, make_reading, score_stream, segments
 
 P99 = Guard("p99_latency", 1.2, relative=True)
@@ -31,14 +32,6 @@ def timed(n: int, seed: int = 1, factor: float = 1.0, workers: int = 1, **fields
         r._replace(time=100.0 + 0.01 * i, seconds=r.seconds * factor) for i, r in enumerate(score_stream(n, seed))
     ]
     return [r._replace(worker=f"w{r.sequence % workers}", **fields) for r in stream]
-
-
-def gather(plan: Plan, stream: list[Reading], sizes: tuple[int, ...] = (128,)) -> Evidence:
-    evidence = Evidence.begin(plan, 7)
-    evidence.enter_stage(0)
-    for part in cut(stream, sizes):
-        evidence.add(part)
-    return evidence
 
 
 def blocked(*guards: Guard, **fields: Any) -> Plan:

@@ -145,13 +145,19 @@ def disagreement(digits: Digits) -> float:
     return share
 
 
-async def test_kserve_v1(kserve: dict[str, str], digits: Digits, tmp_path: Path) -> None:
-    path = "/v1/models/digits:predict"
-    wanted = configuration(kserve, path, "max_disagreement", protocol="kserve-v1", kind="label")
+@pytest.mark.parametrize(
+    ("server", "protocol", "path", "key"),
+    [("kserve", "kserve-v1", "/v1/models/digits:predict", "instances"), ("mlflow", "mlflow", "/invocations", "inputs")],
+)
+async def test_labels(
+    server: str, protocol: str, path: str, key: str, digits: Digits, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    urls = request.getfixturevalue(server)
+    wanted = configuration(urls, path, "max_disagreement", protocol=protocol, kind="label")
     async with running(tmp_path, wanted) as understudy:
         for row in digits.rows:
-            document = {"instances": [row]}
-            assert ask(understudy.data_url + path, document) == ask(kserve["live"] + path, document)
+            document = {key: [row]}
+            assert ask(understudy.data_url + path, document) == ask(urls["live"] + path, document)
         assert await settled(understudy, "max_disagreement", len(digits.rows)) == pytest.approx(disagreement(digits))
 
 
@@ -188,16 +194,6 @@ async def test_kserve_v2_with_binary_tensors_through_tritonclient(
         assert [answer[1][0] for answer in through] == digits.live
         assert through[0][0] == [8, 40, 11]  # one INT64, ten FP32, a length and "digit N": they were binary
         # The best class of the probabilities is the label, so all three outputs disagree equally often.
-        assert await settled(understudy, "max_disagreement", len(digits.rows)) == pytest.approx(disagreement(digits))
-
-
-async def test_mlflow(mlflow: dict[str, str], digits: Digits, tmp_path: Path) -> None:
-    path = "/invocations"
-    wanted = configuration(mlflow, path, "max_disagreement", protocol="mlflow", kind="label")
-    async with running(tmp_path, wanted) as understudy:
-        for row in digits.rows:
-            document = {"inputs": [row]}
-            assert ask(understudy.data_url + path, document) == ask(mlflow["live"] + path, document)
         assert await settled(understudy, "max_disagreement", len(digits.rows)) == pytest.approx(disagreement(digits))
 
 

@@ -23,19 +23,7 @@ from loadtests.hostile.attacks import (
 )
 from proxy.http.http2 import Http2, Http2Error, Stream
 from proxy.http.http2.frames import Headers
-
-PREFACE = 24
-
-
-def frames(data: bytes) -> list[tuple[int, int, int]]:
-    """Kind, flags and stream of each; raises unless all are whole."""
-    found, at = [], PREFACE if data.startswith(b"PRI") else 0
-    while at < len(data):
-        size = int.from_bytes(data[at : at + 3], "big")
-        assert at + 9 + size <= len(data)
-        found.append((data[at + 3], data[at + 4], int.from_bytes(data[at + 5 : at + 9], "big")))
-        at += 9 + size
-    return found
+from tests.fuzz.calls import frames
 
 
 def test_no_two_rows_are_the_same() -> None:
@@ -78,11 +66,11 @@ def test_a_call_is_noticed_wherever_it_is_cut() -> None:
 
 def test_calls_in_a_row_have_numbers_of_their_own() -> None:
     two = calls(2)
-    assert [number for *_, number in frames(two + moved(two, 4))] == [1, 1, 3, 3, 5, 5, 7, 7]
+    assert [number for _, number, _ in frames(two + moved(two, 4))] == [1, 1, 3, 3, 5, 5, 7, 7]
     assert moved(two + settings((3, 1)), 4).endswith(settings((3, 1)))
     for one in ATTACKS:
         if one.stride:
-            assert max(number for *_, number in frames(one.again)) == one.stride - 1
+            assert max(number for _, number, _ in frames(one.again)) == one.stride - 1
 
 
 class Socket:

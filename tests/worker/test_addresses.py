@@ -5,15 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import grpc
 import pytest
 
 from proxy.worker.upstream.endpoint import EJECT_AFTER_TIMEOUTS, Endpoint
-from tests.ports import free_port
+from tests.ports import free_port, swallows
 from tests.proxy.test_resolver import NameServer
 from tests.worker.grpc.models import Client, GrpcModel, hangs
 from tests.worker.rig import Call, Model, Rig, eventually, hang, ok, rig
@@ -101,18 +100,6 @@ async def fleet(request: pytest.FixtureRequest) -> AsyncIterator[Fleet]:
     yield fleet
     fleet.names.go.set()
     await fleet.stop()
-
-
-@contextlib.contextmanager
-def swallows(host: str, port: int) -> Iterator[None]:
-    """Nobody accepts there, and what comes is dropped: the backlog is full."""
-    with contextlib.ExitStack() as stack:
-        full = stack.enter_context(socket.create_server((host, port), backlog=0))
-        for _ in range(4):
-            one = stack.enter_context(socket.socket())
-            one.setblocking(False)
-            one.connect_ex(full.getsockname())
-        yield
 
 
 async def test_every_address_is_asked_and_counted(fleet: Fleet) -> None:

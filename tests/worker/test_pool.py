@@ -14,6 +14,7 @@ import pytest
 from proxy.request.legs import Leg
 from proxy.worker.upstream.endpoint import Endpoint
 from proxy.worker.upstream.pool import MAX_WAITING
+from tests.ports import swallows
 from tests.request.test_exchange import SHADOW
 from tests.worker.rig import Call, Model, eventually, hang, ok, resets, rig
 
@@ -82,13 +83,8 @@ async def test_waiting_leg_gets_the_place_of_a_connection_that_ended() -> None:
 @pytest.fixture
 def silent() -> Iterator[str]:
     """The URL of a server that does not even accept: its backlog is full, and what comes is dropped."""
-    with contextlib.ExitStack() as stack:
-        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
-        for _ in range(4):
-            one = stack.enter_context(socket.socket())
-            one.setblocking(False)
-            one.connect_ex(full.getsockname())
-        yield f"http://127.0.0.1:{full.getsockname()[1]}"
+    with swallows("127.0.0.1", 0) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 async def test_a_server_that_does_not_accept_is_given_up(silent: str) -> None:

@@ -11,8 +11,6 @@ from proxy.controller.admin.families import counter, gauge
 from proxy.controller.admin.interface import FleetCounts
 
 _FIELD = ("route", "field")
-OBSERVED = ("sent", "shed", "too_large", "client_gone", "link_full", "over_rate")
-"""What may become of a request that was drawn to be looked at."""
 
 
 def drift_families(counts: FleetCounts) -> Iterable[Metric]:

@@ -28,6 +28,7 @@ from proxy.errors import StoreError
 from proxy.json_types import Whole
 from proxy.model import Plan
 from proxy.rollout.events import RolloutState
+from proxy.rollout.serialization import plan_from, rollout_from
 
 KEEP_ENDED = 50
 """Rollouts, the last that ended, that are kept whole though the file names them no more."""
@@ -95,6 +96,16 @@ class Saved:
     def archived(self) -> bool:
         """Whether it ended because the file names it no more."""
         return self.rollout.cause == "removed"
+
+
+def read_saved(row: Any) -> Saved:
+    """A rollout from (state, plan, evidence, ledger). Raises `StoreError`."""
+    state, plan, evidence, pair_ledger = row
+    try:
+        rollout, kept = rollout_from(orjson.loads(state)), plan_from(orjson.loads(plan))
+        return Saved(rollout, kept, bytes(evidence), orjson.loads(pair_ledger))
+    except (TypeError, ValueError, KeyError) as error:
+        raise StoreError(f"a saved rollout cannot be read: {error!r}") from error
 
 
 @dataclass(frozen=True, slots=True)

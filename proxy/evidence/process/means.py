@@ -21,6 +21,7 @@ from proxy.evidence.process.wealth import (
     CERTAIN,
     Counts,
     Floats,
+    Ints,
     log_mean_exp,
 )
 
@@ -30,6 +31,23 @@ BETS = 0.98 * 2.0 ** -np.arange(10)
 """Shares of the largest bet, which a single difference could ruin."""
 WEIGHTS = np.array([0.46, 0.25, 0.1, 0.06, 0.04, 0.03, 0.02, 0.02, 0.01, 0.01])
 """Their weights."""
+
+
+POWERS = 17
+"""What lies beyond a bound is counted by powers of 2, up to 65,536 times the bound; more counts as that."""
+EXCESS = 2.0 ** np.arange(POWERS) - 1.0
+"""What lies beyond the bound, in bounds."""
+
+
+def power_of_2(values: Floats, uniform: Floats) -> Ints:
+    """Power of 2 of each value of more than 1, rounded up with the probability that keeps its mean.
+
+    >>> power_of_2(np.array([3.0, 3.0, 1e9]), np.array([0.4, 0.6, 0.0])).tolist()
+    [2, 1, 16]
+    """
+    below = np.minimum(np.floor(np.log2(np.maximum(values, 1.0))), POWERS - 2.0)
+    base = np.exp2(below)
+    return np.asarray(below + (uniform < (values - base) / base)).astype(np.int64)
 
 
 @lru_cache(maxsize=8)

@@ -33,6 +33,8 @@ from proxy.evidence.process.estimate import Estimate
 from proxy.evidence.process.means import (
     BETS,
     BINS,
+    EXCESS,
+    POWERS,
     STEPS,
     WEIGHTS,
     above_bets,
@@ -40,20 +42,17 @@ from proxy.evidence.process.means import (
     bins,
     centres,
     mean_intervals,
+    power_of_2,
 )
 from proxy.evidence.process.prf import key_of, uniforms
 from proxy.evidence.process.wealth import CERTAIN, Bools, Counts, Floats, Ints, Numbers, block_gains, mixed, weakest
 from proxy.model import Guard, Kind
 from proxy.significant import significant
 
-POWERS = 17
-"""Up to 65,536 times the bound; more counts as that."""
 MOST_BEYOND = 0.02
 """Share of live's answers that may lie beyond the bound: as many as lay beyond a quarter of it when it was chosen."""
 LIVE_AT, CANDIDATE_AT = 2 * BINS, 2 * BINS + POWERS
 WIDTH = 2 * BINS + 2 * POWERS
-EXCESS = 2.0 ** np.arange(POWERS) - 1.0
-"""What lies beyond the bound, in bounds."""
 ENDS = float(np.log(80.0))
 """Level of each end of the intervals of two means that are put together: half of an interval's own error."""
 
@@ -88,7 +87,7 @@ class CostRatio:
         for costs, start in ((live, LIVE_AT), (candidate, CANDIDATE_AT)):
             beyond = np.flatnonzero(costs > 1.0)
             placed.append(who[beyond])
-            where.append(start + _power(costs[beyond], uniforms(keys[beyond], key_of(salt, "beyond", str(start)))))
+            where.append(start + power_of_2(costs[beyond], uniforms(keys[beyond], key_of(salt, "beyond", str(start)))))
         return np.concatenate(placed), np.concatenate(where)
 
     def log_fail(self, counts: Numbers, limit: float) -> Floats:
@@ -175,17 +174,6 @@ def _share(beyond: float, kept: float) -> str:
     '100 %'
     """
     return f"{significant(100 * beyond / (beyond + kept), 2)} %"
-
-
-def _power(costs: Floats, uniform: Floats) -> Ints:
-    """Power of 2 of each cost of more than 1, rounded up with the probability that keeps its mean.
-
-    >>> _power(np.array([3.0, 3.0, 1e9]), np.array([0.4, 0.6, 0.0])).tolist()
-    [2, 1, 16]
-    """
-    below = np.minimum(np.floor(np.log2(np.maximum(costs, 1.0))), POWERS - 2.0)
-    base = np.exp2(below)
-    return np.asarray(below + (uniform < (costs - base) / base)).astype(np.int64)
 
 
 _D, _L = centres(-1.0, 1.0), centres(0.0, 1.0)

@@ -42,7 +42,7 @@ from proxy.evidence.families.rule import Context, Rule
 from proxy.evidence.families.unit import Unit, Value, share_in_percent
 from proxy.evidence.input.units import UnitBatch
 from proxy.evidence.process.estimate import Estimate, intervals
-from proxy.evidence.process.means import BETS, BINS, WEIGHTS, bins, centres
+from proxy.evidence.process.means import BETS, BINS, EXCESS, POWERS, WEIGHTS, bins, centres, power_of_2
 from proxy.evidence.process.prf import key_of, mix, uniforms
 from proxy.evidence.process.wealth import CERTAIN, Bools, Counts, Floats, Ints, Numbers, log_mean_exp, mixed
 from proxy.model import Guard, Kind
@@ -50,13 +50,9 @@ from proxy.significant import significant
 
 CELLS = np.array([0.0, 1.0 / 32.0, 0.25, 1.0])
 """Values of h that are told apart."""
-POWERS = 17
-"""Up to 65,536 times the bound; more counts as that."""
 LIVE_AT = len(CELLS) * BINS
 CANDIDATE_AT = LIVE_AT + POWERS
 WIDTH = CANDIDATE_AT + POWERS
-EXCESS = 2.0 ** np.arange(POWERS) - 1.0
-"""What lies beyond the bound, in bounds."""
 _X, _H = np.tile(centres(-1.0, 1.0), len(CELLS)), np.repeat(CELLS, BINS)
 _FARTHEST = 8.0
 """A candidate that is so many times as good, or as bad, is off the scale of an interval."""
@@ -89,7 +85,7 @@ class OutcomeDrop(Late):
         part = np.where(units.candidate, 1.0 - p, p)
         who = np.flatnonzero((value > 1.0) & (uniforms(keys, key_of(salt, "whether")) < part))
         start = np.where(units.candidate[who], CANDIDATE_AT, LIVE_AT)
-        beyond = start + _power(value[who], uniforms(keys[who], key_of(salt, "beyond")))
+        beyond = start + power_of_2(value[who], uniforms(keys[who], key_of(salt, "beyond")))
         return np.concatenate([main, beyond]), np.concatenate([units.current, units.current[who]])
 
     def burst_of(self, place: int) -> int:
@@ -153,17 +149,6 @@ class OutcomeDrop(Late):
         if float(self.beyond(counts, limit)) > 0.0:
             return f"no pass while the drop of the whole values, nothing cut, is beyond the limit; {cut}"
         return cut
-
-
-def _power(values: Floats, uniform: Floats) -> Ints:
-    """Power of 2 of each value of more than 1, rounded up with the probability that keeps its mean.
-
-    >>> _power(np.array([3.0, 3.0, 1e9]), np.array([0.4, 0.6, 0.0])).tolist()
-    [2, 1, 16]
-    """
-    below = np.minimum(np.floor(np.log2(values)), POWERS - 2.0)
-    base = np.exp2(below)
-    return np.asarray(below + (uniform < (values - base) / base)).astype(np.int64)
 
 
 def _logs(x: Floats, h: Floats, drop: float, side: float) -> Floats:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from proxy.controller.fleet.relay import Relay
 from proxy.controller.fleet.tls import LinkContexts, for_links
 from proxy.controller.worker_connections import WorkerConnections
 from proxy.pairs.replicas import ReplicaHello
+from tests.controller.controllers import eventually
 from tests.controller.ear import Ear
 from tests.fakes import certificate
 
@@ -29,12 +29,6 @@ def authority(folder: Path, *names: str, ca: str = "ca") -> None:
 
 def contexts(folder: Path, name: str, ca: str = "ca") -> LinkContexts:
     return for_links(folder / f"{name}.pem", folder / f"{name}.key", folder / f"{ca}.pem")
-
-
-async def eventually(true: Callable[[], object], deadline: float = DEADLINE) -> None:
-    async with asyncio.timeout(deadline):
-        while not true():  # noqa: ASYNC110  # what is waited for here has no event of its own
-            await asyncio.sleep(0.005)
 
 
 def listening(port: int = 0) -> tuple[socket.socket, str]:

@@ -24,8 +24,8 @@ from proxy.controller.fleet.links import Links, Peer
 from proxy.controller.report import finding_json
 from proxy.evidence import Evidence
 from proxy.model import Ledger, Pair, Plan, Verdict
-from tests.controller.controllers import NAME, config_text, running, trial_of
-from tests.controller.fleet.replicas import Standby, authority, contexts, eventually, listening
+from tests.controller.controllers import NAME, config_text, eventually, running, trial_of
+from tests.controller.fleet.replicas import Standby, authority, contexts, listening
 from tests.controller.worker import FakeWorker, answer
 
 REPLICAS, PAIRS, BLOCK = 8, 60, 10

@@ -20,7 +20,8 @@ from proxy.controller.fleet.tls import LinkContexts, trouble_with
 from proxy.pairs import link
 from proxy.pairs.link import Frame
 from proxy.pairs.replicas import ReplicaHello
-from tests.controller.fleet.replicas import Leader, Standby, authority, contexts, eventually, fleet
+from tests.controller.controllers import eventually
+from tests.controller.fleet.replicas import Leader, Standby, authority, contexts, fleet
 from tests.controller.worker import FakeWorker
 
 

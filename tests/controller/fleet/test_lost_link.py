@@ -11,7 +11,8 @@ import pytest
 from proxy.controller.fleet import links, relay
 from proxy.pairs import link
 from proxy.pairs.link import Frame
-from tests.controller.fleet.replicas import Leader, Standby, eventually
+from tests.controller.controllers import eventually
+from tests.controller.fleet.replicas import Leader, Standby
 from tests.controller.worker import FakeWorker
 
 

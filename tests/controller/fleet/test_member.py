@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -14,6 +14,7 @@ from proxy.controller.fleet.member import Member
 from proxy.controller.store.postgres.lease import LeaseRow
 from proxy.controller.store.postgres.session import Session
 from proxy.errors import StoreError
+from tests.controller.controllers import eventually
 
 DEADLINE = 20.0
 
@@ -125,12 +126,6 @@ async def member(store: Store, part: Part, lease: float = 30.0) -> AsyncIterator
     finally:
         one.drain()
         await asyncio.wait_for(running, DEADLINE)
-
-
-async def eventually(true: Callable[[], object]) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while not true():  # noqa: ASYNC110 - what is waited for has no event
-            await asyncio.sleep(0.01)
 
 
 async def test_it_leads_hands_over_and_lets_go(store: Store) -> None:

@@ -16,7 +16,8 @@ from proxy.model import Table
 from proxy.pairs import link
 from proxy.pairs.link import Frame
 from proxy.pairs.replicas import ReplicaHello
-from tests.controller.fleet.replicas import Leader, eventually, fleet
+from tests.controller.controllers import eventually
+from tests.controller.fleet.replicas import Leader, fleet
 from tests.controller.worker import FakeWorker
 
 LOOPS: list[Callable[[], asyncio.AbstractEventLoop]] = [asyncio.new_event_loop, uvloop.new_event_loop]

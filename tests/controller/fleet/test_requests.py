@@ -20,8 +20,9 @@ from proxy.controller.admin.fleet_view import ReplicaView
 from proxy.controller.admin.passing_on import REPLICA, LeaderAt
 from proxy.controller.fleet.view import others
 from tests.controller.admin.clients import problem
+from tests.controller.controllers import eventually
 from tests.controller.fake_service import NAME, FakeSender, FakeService
-from tests.controller.fleet.replicas import Leader, contexts, eventually, fleet
+from tests.controller.fleet.replicas import Leader, contexts, fleet
 from tests.controller.worker import FakeWorker
 
 LOOPS: list[Callable[[], asyncio.AbstractEventLoop]] = [asyncio.new_event_loop, uvloop.new_event_loop]

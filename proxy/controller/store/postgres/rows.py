@@ -22,8 +22,6 @@ from proxy.controller.store.postgres.chaining import append_entry, cut_entries
 from proxy.controller.store.postgres.connecting import Connection
 from proxy.controller.store.postgres.schema import set_fact
 from proxy.controller.webhooks.policy import LONGEST_WAIT
-from proxy.errors import StoreError
-from proxy.rollout.serialization import plan_from, rollout_from
 
 _OVER = "(state::json ->> 'state') IN ('rolled_back', 'completed')"
 UNNAMED = f"{_OVER} AND NOT name = ANY($1::text[])"
@@ -45,16 +43,6 @@ def text(value: str) -> str:
 def json(value: Any) -> str:
     """JSON as it is written; in it that letter is escaped already."""
     return orjson.dumps(value).decode()
-
-
-def read_saved(row: Any) -> Saved:
-    """A rollout from (state, plan, evidence, ledger). Raises `StoreError`."""
-    state, plan, evidence, pair_ledger = row
-    try:
-        rollout, kept = rollout_from(orjson.loads(state)), plan_from(orjson.loads(plan))
-        return Saved(rollout, kept, bytes(evidence), orjson.loads(pair_ledger))
-    except (TypeError, ValueError, KeyError) as error:
-        raise StoreError(f"a saved rollout cannot be read: {error!r}") from error
 
 
 # --- in --------------------------------------------------------------------------------------------------------------

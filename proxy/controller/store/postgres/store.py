@@ -33,6 +33,7 @@ from proxy.controller.store.interface import (
     Retention,
     Saved,
     SavedDrift,
+    read_saved,
 )
 from proxy.controller.store.postgres import chaining, rows
 from proxy.controller.store.postgres.connecting import Connection
@@ -198,7 +199,7 @@ class PostgresStore(PostgresOutbox):
             " FROM rollouts LEFT JOIN snapshots USING (name, trial) WHERE name = ANY($1)"
         )
         found = await self._read(lambda connection: connection.fetch(sql, list(names)))
-        return {saved.rollout.name: saved for saved in map(rows.read_saved, found)}
+        return {saved.rollout.name: saved for saved in map(read_saved, found)}
 
     async def past(self, name: str, tried: str) -> Saved | None:
         """How the last trial of what was tried had ended before another one replaced it."""
@@ -208,7 +209,7 @@ class PostgresStore(PostgresOutbox):
         )
         values = (name, tried, trial_name(tried, 1)[:-1])
         row = await self._read(lambda connection: connection.fetchrow(sql, *values))
-        return None if row is None else rows.read_saved(row)
+        return None if row is None else read_saved(row)
 
     async def trials(self, name: str, limit: int) -> list[Saved]:
         """Earlier trials of a rollout, newest first, without their evidence."""
@@ -216,7 +217,7 @@ class PostgresStore(PostgresOutbox):
             "SELECT state, plan, ''::bytea AS evidence, ledger FROM past WHERE name = $1"
             " ORDER BY updated DESC, number DESC LIMIT $2"
         )
-        return [rows.read_saved(row) for row in await self._read(lambda connection: connection.fetch(sql, name, limit))]
+        return [read_saved(row) for row in await self._read(lambda connection: connection.fetch(sql, name, limit))]
 
     async def journal(self, name: str, limit: int, before: int | None = None) -> list[EntryJson]:
         """Entries of a rollout, newest first, with numbers below `before`, without the evidence itself."""

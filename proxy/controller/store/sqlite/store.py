@@ -23,6 +23,7 @@ from proxy.controller.store.interface import (
     Saved,
     SavedDrift,
     entry_of,
+    read_saved,
     told_in,
 )
 from proxy.controller.store.sqlite.chaining import add_entry, head_of, take_away
@@ -32,7 +33,6 @@ from proxy.controller.webhooks.outbox import Delivery
 from proxy.controller.webhooks.policy import LONGEST_WAIT, URGENT, WebhookEvent
 from proxy.errors import StoreError
 from proxy.model import trial_name
-from proxy.rollout.serialization import plan_from, rollout_from
 
 log = logging.getLogger("understudy.store")
 
@@ -85,7 +85,7 @@ class SqliteStore(SqliteFacts):
         sql = "SELECT state, plan, evidence, ledger FROM rollouts WHERE name IN (SELECT value FROM json_each(?))"
         asked = orjson.dumps(list(names)).decode()
         rows = await self.run(lambda c: c.execute(sql, (asked,)).fetchall(), write=False)
-        return {saved.rollout.name: saved for saved in map(_saved, rows)}
+        return {saved.rollout.name: saved for saved in map(read_saved, rows)}
 
     async def past(self, name: str, tried: str) -> Saved | None:
         """How the last trial of what was tried (`Plan.tried`) had ended before another one replaced it."""
@@ -95,12 +95,14 @@ class SqliteStore(SqliteFacts):
         )
         values = (name, tried, trial_name(tried, 1)[:-1])
         row = await self.run(lambda c: c.execute(sql, values).fetchone(), write=False)
-        return None if row is None else _saved(row)
+        return None if row is None else read_saved(row)
 
     async def trials(self, name: str, limit: int) -> list[Saved]:
         """Earlier trials of a rollout, newest first, without their evidence."""
         sql = "SELECT state, plan, x'', ledger FROM past WHERE name = ? ORDER BY updated DESC, rowid DESC LIMIT ?"
-        return [_saved(row) for row in await self.run(lambda c: c.execute(sql, (name, limit)).fetchall(), write=False)]
+        return [
+            read_saved(row) for row in await self.run(lambda c: c.execute(sql, (name, limit)).fetchall(), write=False)
+        ]
 
     async def journal(self, name: str, limit: int, before: int | None = None) -> list[EntryJson]:
         """Entries of a rollout, newest first, with numbers below `before`, without the evidence itself."""
@@ -255,16 +257,7 @@ def _load(connection: sqlite3.Connection, named: Collection[str], keep: Retentio
         {"named": _named(named), "kept": keep.ended},
     ).fetchall()
     identity, secret, table = str(meta.get("identity", "")), str(meta[SECRET]), int(meta.get("table", 0))
-    return Contents(identity, table, [_saved(row) for row in rows], secret)
-
-
-def _saved(row: tuple[Any, ...]) -> Saved:
-    state, plan, evidence, pair_ledger = row
-    try:
-        rollout, kept = rollout_from(orjson.loads(state)), plan_from(orjson.loads(plan))
-        return Saved(rollout, kept, bytes(evidence), orjson.loads(pair_ledger))
-    except (TypeError, ValueError, KeyError) as error:
-        raise StoreError(f"a saved rollout cannot be read: {error!r}") from error
+    return Contents(identity, table, [read_saved(row) for row in rows], secret)
 
 
 _PUT = (
