@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import orjson
@@ -14,6 +16,24 @@ from aiohttp.test_utils import TestServer
 from proxy.pairs.recording import Recorded, header_line, line_of
 from tests.cli.replays import CONFIG, pair, record, understudy
 from tests.fakes import FakeModel, answer, certificate, question
+
+
+@asynccontextmanager
+async def model(look: Callable[[web.Request], object], context: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    """The URL of a model server whose requests are looked at."""
+
+    async def reply(request: web.Request) -> web.Response:
+        look(request)
+        return web.Response(body=answer("c", await request.read()), content_type="application/json")
+
+    app = web.Application()
+    app.router.add_post("/{path:.*}", reply)
+    server = TestServer(app, scheme="https" if context else "http")
+    await server.start_server(ssl=context)
+    try:
+        yield str(server.make_url("")).rstrip("/")
+    finally:
+        await server.close()
 
 
 async def test_replay_asks_the_candidate_for_its_own_model_and_live_for_the_recorded_one(tmp_path: Path) -> None:
@@ -67,28 +87,30 @@ async def test_replay_asks_over_the_tls_and_with_the_headers_of_the_configuratio
     context.verify_mode = ssl.CERT_REQUIRED
     heads = []
 
-    async def model(request: web.Request) -> web.Response:
+    def look(request: web.Request) -> None:
         heads.append([request.headers.getall(name, []) for name in ("authorization", "x-team", "content-type")])
-        return web.Response(body=answer("c", await request.read()), content_type="application/json")
 
-    served = web.Application()
-    served.router.add_post("/v2/models/m/infer", model)
     config = tmp_path / "tls.yaml"
     tls = 'url: "https://127.0.0.1:2", tls: {ca: ca.pem, cert: us.pem, key: us.key}'
     text = CONFIG.replace('url: "http://127.0.0.1:2"', tls)
     config.write_text(text.replace("shadow: 100%", "shadow: 100%\n        mirror: {headers: {set: {X-Team: risk}}}"))
     monkeypatch.setenv("MODEL_TOKEN", "hush")
-    server = TestServer(served, scheme="https")
-    await server.start_server(ssl=context)
-    url = f"https://127.0.0.1:{server.port}"
     header = ("--header", "Authorization: Bearer ${MODEL_TOKEN}", "--header", "content-type: text/x")
-    command = ("replay", record(tmp_path / "p.jsonl", 5), "--candidate", url, "--rate", 2000, "--allow-inconclusive")
-    fine = await asyncio.to_thread(understudy, *command, "-c", config, *header)
-    config.write_text(text.replace(", cert: us.pem, key: us.key", ""))
-    nobody = await asyncio.to_thread(understudy, *command, "-c", config, "--json")
-    config.write_text(text.replace(f"{{{tls}, ", '{url: "http://127.0.0.1:2", '))
-    stranger = await asyncio.to_thread(understudy, *command, "-c", config, "--json")
-    await server.close()
+    async with model(look, context) as url:
+        command = (
+            "replay",
+            record(tmp_path / "p.jsonl", 5),
+            "--candidate",
+            url,
+            "--rate",
+            2000,
+            "--allow-inconclusive",
+        )
+        fine = await asyncio.to_thread(understudy, *command, "-c", config, *header)
+        config.write_text(text.replace(", cert: us.pem, key: us.key", ""))
+        nobody = await asyncio.to_thread(understudy, *command, "-c", config, "--json")
+        config.write_text(text.replace(f"{{{tls}, ", '{url: "http://127.0.0.1:2", '))
+        stranger = await asyncio.to_thread(understudy, *command, "-c", config, "--json")
     assert fine.exit_code == 0, fine.output
     assert heads == [[["Bearer hush"], ["risk"], ["text/x"]]] * 5
     assert "hush" not in fine.output
@@ -99,31 +121,16 @@ async def test_replay_asks_over_the_tls_and_with_the_headers_of_the_configuratio
 async def test_each_arm_is_asked_with_headers_of_its_own(tmp_path: Path, config: str) -> None:
     heads: dict[str, list[str | None]] = {"live": [], "candidate": []}
 
-    async def model(request: web.Request) -> web.Response:
-        heads[request.match_info["arm"]].append(request.headers.get("x-key"))
-        return web.Response(body=answer("c", await request.read()), content_type="application/json")
+    def look(request: web.Request) -> None:
+        heads[request.path.split("/")[1]].append(request.headers.get("x-key"))
 
-    served = web.Application()
-    served.router.add_post("/{arm}/v2/models/m/infer", model)
-    server = TestServer(served)
-    await server.start_server()
-    url = f"http://127.0.0.1:{server.port}"
-    recorded = record(tmp_path / "p.jsonl", 3)
-    command = (
-        "replay",
-        recorded,
-        "-c",
-        config,
-        "--rate",
-        2000,
-        "--allow-inconclusive",
-        "--candidate",
-        f"{url}/candidate",
-    )
+    command = ("replay", record(tmp_path / "p.jsonl", 3), "-c", config, "--rate", 2000, "--allow-inconclusive")
     keys = ("--header", "x-key: theirs", "--live-header", "x-key: ours")
-    both = await asyncio.to_thread(understudy, *command, "--live", f"{url}/live", *keys)
-    alone = await asyncio.to_thread(understudy, *command, *keys)
-    await server.close()
+    async with model(look) as url:
+        both = await asyncio.to_thread(
+            understudy, *command, "--candidate", f"{url}/candidate", "--live", f"{url}/live", *keys
+        )
+        alone = await asyncio.to_thread(understudy, *command, "--candidate", f"{url}/candidate", *keys)
     assert both.exit_code == 0, both.output
     assert heads == {"live": ["ours"] * 3, "candidate": ["theirs"] * 3}
     assert (alone.exit_code, "--live-header needs --live" in alone.stderr) == (2, True)
@@ -133,21 +140,13 @@ async def test_each_arm_is_asked_under_its_own_host(tmp_path: Path) -> None:
     """`upstreams.*.host`, as in production; the URL's where none is given."""
     hosts: set[tuple[str, str]] = set()
 
-    async def model(request: web.Request) -> web.Response:
-        hosts.add((request.match_info["arm"], request.host))
-        return web.Response(body=answer("c", await request.read()), content_type="application/json")
-
-    served = web.Application()
-    served.router.add_post("/{arm}/v2/models/m/infer", model)
-    server = TestServer(served)
-    await server.start_server()
-    url = f"http://127.0.0.1:{server.port}"
     hosted = tmp_path / "hosted.yaml"
     hosted.write_text(CONFIG.replace("timeout: 2s", "timeout: 2s, host: c.models"))
     recorded = record(tmp_path / "p.jsonl", 3)
     command = ("replay", recorded, "-c", hosted, "--rate", 2000, "--allow-inconclusive")
-    result = await asyncio.to_thread(understudy, *command, "--candidate", f"{url}/candidate", "--live", f"{url}/live")
-    await server.close()
+    async with model(lambda request: hosts.add((request.path.split("/")[1], request.host))) as url:
+        arms = ("--candidate", f"{url}/candidate", "--live", f"{url}/live")
+        result = await asyncio.to_thread(understudy, *command, *arms)
     assert result.exit_code == 0, result.output
     assert hosts == {("candidate", "c.models"), ("live", url.removeprefix("http://"))}
 
@@ -155,15 +154,9 @@ async def test_each_arm_is_asked_under_its_own_host(tmp_path: Path) -> None:
 async def test_each_arm_is_asked_with_the_paths_and_headers_of_its_upstream(tmp_path: Path) -> None:
     asked: set[tuple[str, str | None, str | None]] = set()
 
-    async def model(request: web.Request) -> web.Response:
+    def look(request: web.Request) -> None:
         asked.add((request.path, request.headers.get("authorization"), request.headers.get("content-type")))
-        return web.Response(body=answer("c", await request.read()), content_type="application/json")
 
-    served = web.Application()
-    served.router.add_post("/{rest:.*}", model)
-    server = TestServer(served)
-    await server.start_server()
-    url = f"http://127.0.0.1:{server.port}"
     placed = tmp_path / "placed.yaml"
     own = "path: {from: /v2/models/m/*, to: /v2/models/m/versions/2/*}, headers: {set: {authorization: Bearer c}"
     text = CONFIG.replace("timeout: 2s", f"timeout: 2s, {own}, drop: [content-type]}}")
@@ -172,8 +165,8 @@ async def test_each_arm_is_asked_with_the_paths_and_headers_of_its_upstream(tmp_
     )
     recorded = record(tmp_path / "p.jsonl", 3)
     command = ("replay", recorded, "-c", placed, "--rate", 2000, "--allow-inconclusive")
-    result = await asyncio.to_thread(understudy, *command, "--candidate", f"{url}/c", "--live", f"{url}/l/")
-    await server.close()
+    async with model(look) as url:
+        result = await asyncio.to_thread(understudy, *command, "--candidate", f"{url}/c", "--live", f"{url}/l/")
     assert result.exit_code == 0, result.output
     assert asked == {
         ("/c/v2/models/m/versions/2/infer", "Bearer c", None),

@@ -12,9 +12,8 @@ from typing import Any
 import aiohttp
 import orjson
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 
-from tests.e2e.harness import Understudy
+from tests.e2e.harness import Understudy, served
 
 PATHS = (
     "/metrics", "/api/v1/rollouts", "/api/v1/rollouts/m/v2", "/api/v1/rollouts/m/v2/journal",
@@ -30,12 +29,10 @@ async def receiver(bodies: list[bytes]) -> AsyncIterator[str]:
         bodies.append(request.path.encode() + await request.read() + str(request.headers).encode())
         return web.Response()
 
-    served = web.Application()
-    served.router.add_post("/{rest:.*}", take)
-    server = TestServer(served)
-    await server.start_server()
-    yield str(server.make_url("")).rstrip("/")
-    await server.close()
+    app = web.Application()
+    app.router.add_post("/{rest:.*}", take)
+    async with served(app) as url:
+        yield url
 
 
 async def shown(understudy: Understudy) -> dict[str, bytes]:

@@ -15,9 +15,8 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 
-from tests.e2e.harness import route, running
+from tests.e2e.harness import route, running, served
 from tests.predictions import language_examples as examples
 
 LIVE, SLOW = 0.02, 0.3
@@ -43,10 +42,8 @@ async def with_asyncio(wait: float) -> AsyncIterator[str]:
 
     app = web.Application()
     app.router.add_post("/m/infer", chat)
-    server = TestServer(app)
-    await server.start_server()
-    yield str(server.make_url("")).rstrip("/")
-    await server.close()
+    async with served(app) as url:
+        yield url
 
 
 class Chat(BaseHTTPRequestHandler):

@@ -15,10 +15,9 @@ from typing import Any
 import aiohttp
 import orjson
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 
 from proxy.pairs.key_forms import base64_forms
-from tests.e2e.harness import route, running
+from tests.e2e.harness import route, running, served
 from tests.e2e.keys import decoded, receiver, shown, written
 from tests.fakes import Load, answer
 
@@ -50,12 +49,10 @@ async def echoing(name: str, told: set[str], wrong: bool = False) -> AsyncIterat
         headers = {"x-echo": key, "content-type": "application/json", "content-encoding": coding}
         return web.Response(body=gzip.compress(echoed) if coding == "gzip" else echoed, headers=headers)
 
-    served = web.Application()
-    served.router.add_route("*", "/{rest:.*}", model)
-    server = TestServer(served)
-    await server.start_server()
-    yield str(server.make_url("")).rstrip("/")
-    await server.close()
+    app = web.Application()
+    app.router.add_route("*", "/{rest:.*}", model)
+    async with served(app) as url:
+        yield url
 
 
 def config(folder: Path, urls: list[str], hook: str) -> dict[str, Any]:

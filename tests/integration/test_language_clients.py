@@ -18,10 +18,9 @@ import aiohttp
 import orjson
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 
 from proxy.model import Kind
-from tests.e2e.harness import running
+from tests.e2e.harness import running, served
 from tests.integration.test_servers import PYTHON
 from tests.predictions import language_examples as examples
 from tests.predictions.pairs import said
@@ -178,10 +177,8 @@ async def stand_in(split: int) -> AsyncIterator[str]:
     app = web.Application()
     for path in PATHS:
         app.router.add_post(path, answers)
-    server = TestServer(app)
-    await server.start_server()
-    yield str(server.make_url("")).rstrip("/")
-    await server.close()
+    async with served(app) as url:
+        yield url
 
 
 def config(live: str, candidate: str) -> dict[str, Any]:

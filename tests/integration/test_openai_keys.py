@@ -14,9 +14,8 @@ from typing import Any
 import orjson
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 
-from tests.e2e.harness import Understudy, running
+from tests.e2e.harness import Understudy, running, served
 from tests.e2e.keys import decoded, receiver, shown, written
 from tests.integration.chat_server import Chat, words
 from tests.integration.test_servers import client
@@ -88,13 +87,11 @@ class Service(Chat):
 @asynccontextmanager
 async def service(arm: str) -> AsyncIterator[tuple[Service, str]]:
     one = Service(arm)
-    served = web.Application(middlewares=[one.checks])
-    served.router.add_post(f"{BASES[arm]}/chat/completions", one.chat)
-    served.on_response_prepare.append(one.repeats)
-    server = TestServer(served)
-    await server.start_server()
-    yield one, str(server.make_url("")).rstrip("/")
-    await server.close()
+    app = web.Application(middlewares=[one.checks])
+    app.router.add_post(f"{BASES[arm]}/chat/completions", one.chat)
+    app.on_response_prepare.append(one.repeats)
+    async with served(app) as url:
+        yield one, url
 
 
 def upstreams(folder: Path, live: str, candidate: str) -> dict[str, Any]:
