@@ -11,10 +11,10 @@ from pathlib import Path
 import orjson
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 
 from proxy.pairs.recording import Recorded, header_line, line_of
 from tests.cli.replays import CONFIG, pair, record, understudy
+from tests.e2e.harness import served
 from tests.fakes import FakeModel, answer, certificate, question
 
 
@@ -28,12 +28,8 @@ async def model(look: Callable[[web.Request], object], context: ssl.SSLContext |
 
     app = web.Application()
     app.router.add_post("/{path:.*}", reply)
-    server = TestServer(app, scheme="https" if context else "http")
-    await server.start_server(ssl=context)
-    try:
-        yield str(server.make_url("")).rstrip("/")
-    finally:
-        await server.close()
+    async with served(app, context) as url:
+        yield url
 
 
 async def test_replay_asks_the_candidate_for_its_own_model_and_live_for_the_recorded_one(tmp_path: Path) -> None:

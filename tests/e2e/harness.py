@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import ssl
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -179,14 +180,13 @@ async def running(
 
 
 @asynccontextmanager
-async def served(app: web.Application) -> AsyncIterator[str]:
-    """Where a model server of a test's own listens, in its process."""
+async def served(app: web.Application, context: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    """Where a server of a test's own listens, in its process; over TLS if there is a `context`."""
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+        yield f"http{'s' * bool(context)}://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
 

@@ -22,7 +22,7 @@ from aiohttp import web
 
 from proxy.cli.judging import audit
 from proxy.controller.recordings import journal_entries
-from tests.e2e.harness import Understudy, route, running
+from tests.e2e.harness import Understudy, route, running, served
 from tests.fakes import Load, model_process, set_mood
 
 KILLS = int(os.environ.get("UNDERSTUDY_KILLS", "50"))
@@ -42,13 +42,7 @@ class Receiver:
     async def start(self, stack: AsyncExitStack) -> str:
         app = web.Application()
         app.router.add_post("/", self._take)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        assert runner.addresses
-        return f"http://127.0.0.1:{runner.addresses[0][1]}/"
+        return await stack.enter_async_context(served(app)) + "/"
 
     async def _take(self, request: web.Request) -> web.Response:
         self._count += 1

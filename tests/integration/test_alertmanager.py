@@ -18,6 +18,7 @@ import yaml
 from aiohttp import web
 
 from proxy.controller.webhooks.policy import WebhookEvent, alertmanager
+from tests.e2e.harness import served
 
 BINARY = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
 
@@ -31,17 +32,14 @@ async def receiver() -> AsyncIterator[tuple[str, asyncio.Queue[dict[str, Any]]]]
     """A webhook receiver: its URL and what it got."""
     got: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
 
-    async def take(request: web.BaseRequest) -> web.Response:
+    async def take(request: web.Request) -> web.Response:
         got.put_nowait(orjson.loads(await request.read()))
         return web.Response()
 
-    runner = web.ServerRunner(web.Server(take), shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/", got
-    finally:
-        await runner.cleanup()
+    app = web.Application()
+    app.router.add_post("/", take)
+    async with served(app) as url:
+        yield f"{url}/", got
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ from aiohttp import web
 import proxy
 from proxy.aiohttp_client import connector, this_machines_trust
 from proxy.handover import PACKAGE_PARENT
+from tests.e2e.harness import served
 from tests.fakes import certificate
 
 ROOT = Path(proxy.__file__).parent
@@ -60,19 +61,15 @@ async def test_a_server_is_trusted_by_what_this_machine_trusts(
     this_machines_trust.cache_clear()
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     server.load_cert_chain(tmp_path / "one.pem", tmp_path / "one.key")
-    runner = web.AppRunner(web.Application(), access_log=None)
-    await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=server).start()
-        async with aiohttp.ClientSession(connector=connector()) as session:
+        async with served(web.Application(), server) as url, aiohttp.ClientSession(connector=connector()) as session:
             if trusts:
-                async with session.get(f"https://127.0.0.1:{runner.addresses[0][1]}/") as answer:
+                async with session.get(url) as answer:
                     assert answer.status == 404
             else:
                 with pytest.raises(aiohttp.ClientConnectorCertificateError):
-                    await session.get(f"https://127.0.0.1:{runner.addresses[0][1]}/")
+                    await session.get(url)
     finally:
-        await runner.cleanup()
         this_machines_trust.cache_clear()
 
 
