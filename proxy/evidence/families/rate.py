@@ -15,8 +15,30 @@ from proxy.evidence.process.rates import rate_fail_bets, rate_intervals, rate_pa
 from proxy.evidence.process.wealth import Counts, Floats, Ints, Numbers, block_gains, mixed, weakest
 
 
+class EventShare:
+    """A rule on a share of pairs: counts of [no event, event or another word for one, …], of which the first alone is
+    none."""
+
+    __slots__ = ()
+
+    def _two(self, counts: Numbers) -> Numbers:
+        return np.stack([counts[..., 0], counts[..., 1:].sum(-1)], axis=-1)
+
+    def log_fail(self, counts: Numbers, limit: float) -> Floats:
+        """Log e-value against H0: p ≤ limit; counts (…, width) → (…)."""
+        return mixed(self._two(counts), [rate_fail_bets(limit)])
+
+    def log_pass(self, counts: Numbers, limit: float) -> Floats:
+        """Log e-value against H0: p ≥ limit; counts (…, width) → (…)."""
+        return weakest(self._two(counts), [rate_pass_bets(limit)])
+
+    def log_bets(self, counts: Counts, limit: float) -> Floats:
+        """Log-wealth of every FAIL bet, (1, 1, bets); see `e_detector`."""
+        return np.asarray(self._two(counts) @ rate_fail_bets(limit))[None, None]
+
+
 @dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(EventShare):
     """A rule on the share of pairs whose measure exceeds `above`. Categories: [no event, event, failed].
 
     A failed candidate multiplies the worst factor: for FAIL the event's (p1 > p0), for PASS the event's too (p1 < p0).
@@ -41,21 +63,6 @@ class Rate:
         if not len(batch.worst):
             return who, category
         return np.concatenate([who, batch.worst]), np.concatenate([category, np.full(len(batch.worst), 2)])
-
-    def _two(self, counts: Numbers) -> Numbers:
-        return np.stack([counts[..., 0], counts[..., 1] + counts[..., 2]], axis=-1)
-
-    def log_fail(self, counts: Numbers, limit: float) -> Floats:
-        """Log e-value against H0: p ≤ limit; counts (…, 3) → (…)."""
-        return mixed(self._two(counts), [rate_fail_bets(limit)])
-
-    def log_pass(self, counts: Numbers, limit: float) -> Floats:
-        """Log e-value against H0: p ≥ limit; counts (…, 3) → (…)."""
-        return weakest(self._two(counts), [rate_pass_bets(limit)])
-
-    def log_bets(self, counts: Counts, limit: float) -> Floats:
-        """Log-wealth of every FAIL bet, (1, 1, bets); see `e_detector`."""
-        return np.asarray(self._two(counts) @ rate_fail_bets(limit))[None, None]
 
     def pass_gains(self, limit: float) -> Floats:
         """Gains of a block for a PASS, (3, 2); see `pass_blocks`."""

@@ -77,24 +77,9 @@ class Ratio(TakenByBlocks):
         return 4 * self._bins + 1
 
     @property
-    def measures(self) -> tuple[str, ...]:
-        """What it reads of a batch."""
-        return ()
-
-    @property
     def width(self) -> int:
         """Categories."""
         return 2 * self._block
-
-    @property
-    def shed_at(self) -> int | None:
-        """Category of shed copies: they were to run second, after live."""
-        return self._block - 1
-
-    @property
-    def worst_at(self) -> int | None:
-        """Category of a pair that is the worst for a PASS."""
-        return self.shed_at
 
     @property
     def arrays(self) -> tuple[int, ...]:

@@ -165,9 +165,29 @@ class TakenByBlocks:
     """A rule that has nothing to say of bursts, because it takes its pairs by blocks of request time."""
 
     @property
+    def measures(self) -> tuple[str, ...]:
+        """What it reads of a batch."""
+        return ()
+
+    @property
+    def _block(self) -> int:
+        """Categories of an order array."""
+        raise NotImplementedError
+
+    @property
     def width(self) -> int:
         """Categories."""
         raise NotImplementedError
+
+    @property
+    def shed_at(self) -> int | None:
+        """Category of shed copies: they were to run second, after live."""
+        return self._block - 1
+
+    @property
+    def worst_at(self) -> int | None:
+        """Category of a pair that is the worst for a PASS."""
+        return self.shed_at
 
     def burst_values(self) -> Ints:
         """No columns."""

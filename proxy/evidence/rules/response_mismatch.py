@@ -18,16 +18,17 @@ import numpy as np
 
 from proxy.evidence.families.effort import Effort, clean_pairs
 from proxy.evidence.families.guard import GuardType, LimitProblem, Question, below_one
+from proxy.evidence.families.rate import EventShare
 from proxy.evidence.families.unit import SHARE_OR_OFF
 from proxy.evidence.input.batch import MISMATCHES, Batch, Placed
 from proxy.evidence.process.estimate import NOTHING, Estimate
-from proxy.evidence.process.rates import rate_fail_bets, rate_intervals, rate_pass_bets
-from proxy.evidence.process.wealth import Counts, Floats, Ints, Numbers, block_gains, mixed, weakest
+from proxy.evidence.process.rates import rate_intervals
+from proxy.evidence.process.wealth import Counts, Floats, Ints, block_gains
 from proxy.model import Guard, Kind
 
 
 @dataclass(frozen=True, slots=True)
-class Mismatched:
+class Mismatched(EventShare):
     """A rule on the share of pairs whose answers differ as answers."""
 
     width: int = len(MISMATCHES)
@@ -43,21 +44,6 @@ class Mismatched:
         """Category of each pair with a fresh body and two answers."""
         who = np.flatnonzero(batch.fresh & (batch.mismatch >= 0))
         return who, batch.mismatch[who]
-
-    def _two(self, counts: Numbers) -> Numbers:
-        return np.stack([counts[..., 0], counts[..., 1:].sum(-1)], axis=-1)
-
-    def log_fail(self, counts: Numbers, limit: float) -> Floats:
-        """Log e-value against "at most `limit` of the answers differ"; counts (…, 5) → (…)."""
-        return mixed(self._two(counts), [rate_fail_bets(limit)])
-
-    def log_pass(self, counts: Numbers, limit: float) -> Floats:
-        """Log e-value against "at least `limit` of the answers differ"; counts (…, 5) → (…)."""
-        return weakest(self._two(counts), [rate_pass_bets(limit)])
-
-    def log_bets(self, counts: Counts, limit: float) -> Floats:
-        """Log-wealth of every FAIL bet, (1, 1, bets); see `e_detector`."""
-        return np.asarray(self._two(counts) @ rate_fail_bets(limit))[None, None]
 
     def pass_gains(self, limit: float) -> Floats:
         """Gains of a block for a PASS, (5, 2); see `pass_blocks`."""
