@@ -82,15 +82,21 @@ async def test_who_speaks_no_tls_is_refused_at_once(secured: Leader, tmp_path: P
     await eventually(lambda: secured.links.refused["tls"])
 
 
-async def test_who_says_nothing_is_refused_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "HELLO", 0.05)
+@pytest.mark.parametrize(
+    ("says", "why"), [(b"", "silent"), (link.note(Frame.HELLO, {"slot": 0, "pid": 1, "worker": "w"}), "garbage")]
+)
+async def test_who_says_nothing_for_a_while_or_is_no_replica_is_put_out(
+    says: bytes, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HELLO", 60.0 if says else 0.05)
     leader = await Leader(tmp_path).start()
     host, _, port = leader.address.partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(says)
     async with asyncio.timeout(20):
         assert await reader.read() == b""
     writer.close()
-    assert +leader.links.refused == {"silent": 1}
+    assert +leader.links.refused == {why: 1}
     await leader.stop()
 
 
@@ -132,18 +138,6 @@ async def test_who_cannot_be_taken_in_is_told_why(tmp_path: Path, hello: Replica
 async def test_a_neighbour_version_is_taken_in(tmp_path: Path) -> None:
     leader = await Leader(tmp_path).start()
     assert await call(leader, None, ReplicaHello("b", "1", link_version=2)) == ""
-    await leader.stop()
-
-
-async def test_a_first_frame_that_is_no_replica_is_put_out(tmp_path: Path) -> None:
-    leader = await Leader(tmp_path).start()
-    host, _, port = leader.address.partition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(link.note(Frame.HELLO, {"slot": 0, "pid": 1, "worker": "w"}))
-    async with asyncio.timeout(20):
-        assert await reader.read() == b""
-    writer.close()
-    assert +leader.links.refused == {"garbage": 1}
     await leader.stop()
 
 
