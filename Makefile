@@ -21,8 +21,11 @@ ORACLES := .venv-oracles
 LITELLM := .venv-litellm
 ORACLES_READY := $(ORACLES)/.ready
 
-# The whole tree once more, with the data path compiled in place
+# The whole tree once more, with what `setup.py` names compiled in place
 COMPILED := .compiled
+# What is compiled of the controller and the evidence; the rest of their tests would meet nothing else of it
+WAY_OF_A_PAIR := tests/controller/test_*.py tests/evidence/test_cost.py tests/evidence/test_golden.py \
+	tests/evidence/test_reorder_buffer.py tests/evidence/test_tripwire.py
 COMPILED_READY := $(COMPILED)/.ready
 
 # What a test may need beyond this machine's Python has a marker, and a target of its own
@@ -90,14 +93,14 @@ test-all: $(READY) ## the slow ones too, and new examples for every property
 
 $(COMPILED_READY): $(READY) setup.py $(shell find proxy tests loadtests config -name '*.py')
 	rm -rf $(COMPILED) && mkdir $(COMPILED)
-	cp -r proxy tests loadtests config docs setup.py pyproject.toml README.md ARCHITECTURE.md LICENSE $(COMPILED)
+	cp -r proxy tests loadtests config docs tools setup.py pyproject.toml README.md ARCHITECTURE.md LICENSE $(COMPILED)
 	cd $(COMPILED) && $(CURDIR)/$(BIN)/python setup.py -q build_ext --inplace && rm -rf build
 	@touch $@
 
-test-compiled: $(COMPILED_READY) ## the data path as it is installed: compiled (needs a C compiler and Python's headers)
+test-compiled: $(COMPILED_READY) ## the data path and the way of a pair as they are installed: compiled (needs a C compiler and Python's headers)
 	cd $(COMPILED) && ../$(BIN)/python -c "from proxy.built import DATA_PATH; assert DATA_PATH == 'compiled'"
 	cd $(COMPILED) && ../$(BIN)/python -m pytest $(PARALLEL) -m "$(ALONE)" tests/worker tests/request tests/pairs \
-		tests/http tests/e2e
+		tests/http tests/predictions $(WAY_OF_A_PAIR) tests/e2e
 
 lint: $(READY) ## ruff: format and rules
 	$(BIN)/ruff format --check .

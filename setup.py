@@ -1,4 +1,5 @@
-"""Compiles what every request passes through, with mypyc: the same files, plain Python for whoever reads them.
+"""Compiles what every request passes through, and what every pair does in the controller until it is part of the
+evidence, with mypyc: the same files, plain Python for whoever reads them.
 
 `pip install .` compiles where it finds a C compiler and Python's headers, and goes on without where it does not; then
 the same files are interpreted, at 1.3 (forwarded) to 1.7 times (mirrored) the cost per request. `understudy --version`
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from setuptools import setup
 
-COMPILED = (
+DATA_PATH = (
     *sorted(path.as_posix() for path in Path("proxy/fields").glob("[!_]*.py")),
     *(f"proxy/http/{name}.py" for name in (
         "alike_heads", "answer_head", "chunks", "first_piece", "forwarding", "framing", "grpc", "grpc_answer",
@@ -35,6 +36,19 @@ COMPILED = (
 )  # fmt: skip
 """What every request passes through; what runs once per process or connection is left out."""
 
+WAY_OF_A_PAIR = (
+    *(f"proxy/controller/{name}.py" for name in (
+        "fairness", "intake", "readings", "rest", "rollout_outcomes", "rollout_run", "sample_pairs", "sampling", "work",
+    )),
+    "proxy/evidence/input/reorder_buffer.py", "proxy/evidence/tripwire.py",
+    "proxy/pairs/ledger.py",
+    *(f"proxy/predictions/{name}.py" for name in ("message", "mismatch", "reading", "request", "shapes", "usual")),
+)  # fmt: skip
+"""What every pair passes through in the controller until it is in its place; what runs once per look or micro-batch,
+most of it numpy's, is left out."""
+
+COMPILED = DATA_PATH + WAY_OF_A_PAIR
+
 
 def compiled() -> list:
     """The extension modules, or none where they are not wanted or cannot be made."""
@@ -46,7 +60,9 @@ def compiled() -> list:
         return []
     # Nothing of the environment that builds may change what is built: no configuration, no installed types.
     flags = ["--config-file=", "--no-site-packages", "--ignore-missing-imports", "--follow-imports=silent"]
-    extensions = mypycify([*flags, *COMPILED], opt_level="3", debug_level="0")
+    # Apart: the longer its one file, the longer a C compiler takes for each line of it.
+    parts = [mypycify([*flags, *part], opt_level="3", debug_level="0") for part in (DATA_PATH, WAY_OF_A_PAIR)]
+    extensions = [extension for part in parts for extension in part]
     for extension in extensions:
         extension.optional = True
     return extensions

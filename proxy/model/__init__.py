@@ -11,7 +11,7 @@ on the wire and in routing is in *basis points* (0 to 10,000), so that it is an 
 from __future__ import annotations
 
 from proxy.model.findings import BOOKED, DROPPED, PARTS, REPORTED, Assessment, Finding, Lane, Ledger, Table
-from proxy.model.pairs import Observation, Outcome, Pair, Prediction, Reading, make
+from proxy.model.pairs import UNPRICED, Observation, Outcome, Pair, Prediction, Reading, make
 from proxy.model.plans import Guard, Plan, PredictionSpec, Segments, Stage, guard_key, trial_name
 from proxy.model.words import BUCKETS, EMBEDDER, VALID, Arm, Kind, LegKind, Mismatch, State, Verdict
 
@@ -22,6 +22,7 @@ __all__ = [
     "EMBEDDER",
     "PARTS",
     "REPORTED",
+    "UNPRICED",
     "VALID",
     "Arm",
     "Assessment",

@@ -13,6 +13,11 @@ make = tuple.__new__
 puts before it. For the way of a pair, where half a dozen are made of each."""
 
 
+UNPRICED: Any = nan
+"""What an answer cost whose upstream has no price: always this object, also out of compiled code, which would make
+another of a `float`. So equal readings are equal."""
+
+
 class Outcome(NamedTuple):
     """One arm's answer to one request. A named tuple, as `Pair` and `Reading` are: thousands a second are made, and a
     frozen dataclass takes four times as long.
@@ -139,7 +144,7 @@ class Reading(NamedTuple):
     mismatch: Mismatch | None = None
     pieces: bool = False  # `tokens` are events of the streams: not both of them say how many tokens they have
     aspects: tuple[Reading, ...] = ()  # of a plan with several predictions: what each of them read, in their order
-    live_cost: float = nan  # what each arm's answer cost; nan where its upstream has no price
-    cost: float = nan
+    live_cost: float = UNPRICED  # what each arm's answer cost
+    cost: float = UNPRICED
     counted: bool = False  # the tokens that were paid for are estimates: not both engines say them
     copies_cost: float = 0.0  # of that, what copies cost

@@ -18,12 +18,11 @@ Whose fault is what (the words are `model.reasons`):
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import nan
 from typing import Any, TypeAlias
 
 import orjson
 
-from proxy.model import Arm, Kind, Outcome, Pair, Prediction, PredictionSpec, Reading, Segments, make
+from proxy.model import UNPRICED, Arm, Kind, Outcome, Pair, Prediction, PredictionSpec, Reading, Segments, make
 from proxy.model.reasons import NO_CREDENTIALS, PREDICTION_WORDS, Reason
 from proxy.predictions.at_fault import broke, wants_credentials
 from proxy.predictions.bounds import DEFAULT, MAX_BODY, Bounds, check_json, elements
@@ -48,8 +47,6 @@ _Said: TypeAlias = tuple[Prediction | None, Reason, str, TokenCount]
 
 _OURS = frozenset((Reason.INTERNAL, Reason.NOT_REWRITTEN))
 """What is no doing of the candidate: a bug of ours, and a request that `set_json` could not be applied to."""
-
-_UNPRICED: Any = nan  # one object, also where this is compiled: equal readings are equal
 
 MOST_HEADS, MOST_HEAD = 64, 1024
 """Heads that are remembered, and the bytes of one."""
@@ -262,8 +259,8 @@ class PairReader:
             differs,
             tokens[2],
             (),
-            _UNPRICED,
-            _UNPRICED,
+            UNPRICED,
+            UNPRICED,
             False,
             0.0,
         )
@@ -377,11 +374,9 @@ class PairReader:
         return protocol.extract(spec, message)
 
 
-def _times(live: Outcome, candidate: Outcome) -> tuple[Any, ...]:
-    """Seconds of both arms to the last byte, then to the first, as the very objects that they are."""
-    ours: tuple[Any, ...] = live
-    theirs: tuple[Any, ...] = candidate
-    return ours[4], theirs[4], ours[5], theirs[5]
+def _times(live: Any, candidate: Any) -> tuple[Any, ...]:
+    """Seconds of both outcomes to the last byte, then to the first, as the very objects that they are."""
+    return live[4], candidate[4], live[5], candidate[5]
 
 
 def _sentence(live: str, candidate: str) -> str:

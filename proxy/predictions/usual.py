@@ -9,12 +9,11 @@ doubt is left to it. An answer that is the other's byte for byte is not parsed a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from math import nan
 from typing import Any
 
 import orjson
 
-from proxy.model import Mismatch, Outcome, Pair, Prediction, PredictionSpec, Reading, make
+from proxy.model import UNPRICED, Mismatch, Outcome, Pair, Prediction, PredictionSpec, Reading, make
 from proxy.model.reasons import Reason
 from proxy.predictions.bounds import Bounds
 from proxy.predictions.mismatch import is_empty
@@ -25,7 +24,6 @@ STREAM, GRPC = "text/event-stream", "application/grpc"
 """Types of body that are never one JSON document."""
 
 _FINE, _ALIKE = Reason.NONE, Mismatch.NONE  # looking up a member of an enum costs 0.1 µs in Python 3.11
-_UNPRICED: Any = nan  # no `float`, of which compiled code would make another object for each pair
 
 
 class UsualReader:
@@ -78,7 +76,7 @@ class UsualReader:
         return make(Reading, (
             stage, worker, sequence, given or name, time, served, _FINE, _FINE, live, candidate, None,
             live_seconds, seconds, live_first, first, slot, hedged, fell_back, key, segment, cluster, "",
-            0, 0, _ALIKE, False, (), _UNPRICED, _UNPRICED, False, 0.0,
+            0, 0, _ALIKE, False, (), UNPRICED, UNPRICED, False, 0.0,
         ))  # fmt: skip
 
     def _both(self, live: bytes, candidate: bytes, of_type: str) -> tuple[Prediction | None, Prediction | None] | None:

@@ -108,6 +108,7 @@ async def test_a_bad_candidate_costs_clients_nothing_and_is_rolled_back(house: H
     alone = Load(f"{understudy.data_url}/plain/infer")
     async with in_shadow, as_canary, alone:
         await in_shadow.more(150)
+        await as_canary.until(lambda: as_canary.by(f"bad-{how}") > 0)
         before = {load: len(load.seen) for load in (in_shadow, as_canary, alone)}
         await house.break_candidate(how)
         ended = [
