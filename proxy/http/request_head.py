@@ -114,8 +114,8 @@ class Request(Http1Message):
     """
 
     __slots__ = (
-        "_bare", "_form", "_lines", "claims", "fork", "found", "host", "keep", "low", "method", "named", "offers",
-        "old", "path", "plain", "rebuild", "route", "target", "upgrade",
+        "_bare", "_form", "_lines", "_public", "claims", "fork", "found", "host", "keep", "low", "method", "named",
+        "offers", "old", "path", "plain", "rebuild", "route", "target", "upgrade",
     )  # fmt: skip
 
     low: bytes
@@ -140,11 +140,12 @@ class Request(Http1Message):
     claims: frozenset[bytes]
     """Headers that are believed only from a trusted proxy, as they are named in the head in lower case."""
     _bare: bytes
+    _public: bytes
     _form: int
     _lines: list[bytes] | None
 
     def __init__(self) -> None:
-        self._bare, self._form, self._lines = b"", 0, None
+        self._bare, self._public, self._form, self._lines = b"", b"", 0, None
 
     def body_form(self) -> int:
         """`PLAIN`, `TENSORS` or `CODED`. Looked up once, as an equal head is kept."""
@@ -161,6 +162,13 @@ class Request(Http1Message):
         if not self._bare and self.plain:
             self._bare = without(self.plain, OF_BODY)
         return self._bare
+
+    def public(self) -> bytes:
+        """Its head without credentials: the controller has no use for them, and records are files."""
+        if not self._public:
+            safe = CREDENTIALS.isdisjoint(self.found)
+            self._public = self.head if safe else without(self.head, CREDENTIALS) + b"\r\n"
+        return self._public
 
     def lines(self) -> list[bytes]:
         """The lines of its head, the two empty ones at the end among them."""

@@ -83,6 +83,7 @@ _HEAD_SIZE: Final = _HEAD.size
 _MARK = struct.Struct("<HQ")
 # trial, stage, sequence, time, flags; then the lengths of id, request id, request head and request body.
 _PAIR: Final = struct.Struct("<HHQdBHHII")
+_PAIR_FRAME: Final = struct.Struct("<IBHHQdBHHII")  # the frame's head before it
 # status, reason, seconds, first, then the lengths of head and body.
 _OUTCOME: Final = struct.Struct("<HBddII")
 
@@ -246,9 +247,9 @@ def pack_pair(
     `outcomes` are two or three `pack_outcome`: live, candidate, and live again when `flags` has `AGAIN`.
     """
     named, given, head, body = len(name), len(request_id), len(request_head), len(request_body)
-    fixed = _PAIR.pack(trial, stage, sequence, time, flags, named, given, head, body)
     length = _PAIR_SIZE + named + given + head + body + len(outcomes)
-    return b"".join((_HEAD.pack(length, _A_PAIR), fixed, name, request_id, request_head, request_body, outcomes))
+    fixed = _PAIR_FRAME.pack(length, _A_PAIR, trial, stage, sequence, time, flags, named, given, head, body)
+    return b"".join((fixed, name, request_id, request_head, request_body, outcomes))
 
 
 NO_OUTCOME: Final = pack_outcome(0, 0, float("nan"), float("nan"), b"", b"")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 from mypy_extensions import mypyc_attr
 
 from proxy.http.chunks import joined_chunks
-from proxy.http.headers import CHUNKED, without
-from proxy.http.request_head import CODED, CREDENTIALS
+from proxy.http.headers import CHUNKED
+from proxy.http.request_head import CODED
 from proxy.model.reasons import Reason
 from proxy.pairs.link import AGAIN, CANDIDATE_SERVED, CUT, FELL_BACK, HEDGED, KEPT, NO_OUTCOME, SLOT, kept_of
 from proxy.request import memory, rewriting, samples
@@ -21,7 +21,6 @@ from proxy.request.exchange import Captured, Exchange, Sample
 from proxy.request.legs import bytes_of, portions
 
 if TYPE_CHECKING:
-    from proxy.http.request_head import Request
     from proxy.request.legs import Piece, Upstream
     from proxy.request.rollouts import Trial
 
@@ -196,14 +195,8 @@ def _send_observation(exchange: Exchange) -> None:
 
 
 def _request(exchange: Exchange) -> tuple[bytes, bytes]:
-    """Head and body, without credentials: the controller has no use for them, and records are files."""
-    return _head(exchange.request), b"".join(_body(exchange))
-
-
-def _head(request: Request) -> bytes:
-    if CREDENTIALS.isdisjoint(request.found):
-        return request.head
-    return without(request.head, CREDENTIALS) + b"\r\n"
+    """Head and body, without credentials."""
+    return exchange.request.public(), b"".join(_body(exchange))
 
 
 def _body(exchange: Exchange) -> list[Piece]:
@@ -226,7 +219,7 @@ def _look_through(exchange: Exchange, parts: list[Piece]) -> None:
 
 
 def _publish(exchange: Exchange, one: Sample, live: Captured, candidate: Captured) -> None:
-    flags, head, parts = SLOT, _head(exchange.request), _body(exchange)
+    flags, head, parts = SLOT, exchange.request.public(), _body(exchange)
     if exchange.trial is one.trial:
         flags |= CANDIDATE_SERVED | (HEDGED if exchange.hedged else 0) | (FELL_BACK if exchange.fell_back else 0)
     if bytes_of(parts) > _MUCH and _is_cut(exchange, one):

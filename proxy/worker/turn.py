@@ -82,13 +82,13 @@ class TurnScheduler:
         self._lines: dict[object, deque[Waits]] = {}
         self._dear: deque[Waits] = deque()
         self._rested = 0.0
-        self._ends: deque[Callable[[], None]] = deque()
+        self._ends: list[Callable[[], None]] = []
         self._out: list[tuple[asyncio.WriteTransport, bytes, Written | None, Sequence[Piece]]] = []
         self._size = 0
         """Bytes of what is long in `_out`."""
         self._sent = 0
         """How many of `_out` have been sent."""
-        self._later: deque[Callable[[], None]] = deque()
+        self._later: list[Callable[[], None]] = []
         self._planned = False
 
     def write(
@@ -218,8 +218,23 @@ class TurnScheduler:
     def _settle(self) -> None:
         while self._out or self._ends or self._later:
             self.flush()
+            done = 0
             if self._ends:
-                self._ends.popleft()()
+                works, self._ends = self._ends, []
+                try:
+                    for work in works:
+                        done += 1
+                        work()
+                        self.flush()
+                finally:
+                    if done < len(works):  # one that fails costs the others nothing
+                        self._ends = works[done:] + self._ends
             else:
-                for _ in range(len(self._later)):
-                    self._later.popleft()()
+                works, self._later = self._later, []
+                try:
+                    for work in works:
+                        done += 1
+                        work()
+                finally:
+                    if done < len(works):
+                        self._later = works[done:] + self._later

@@ -57,7 +57,10 @@ SETTING: Final = struct.Struct(">HI")
 _HEAD: Final = struct.Struct(">HBBBI")
 _NAME: Final = struct.Struct(">I")
 _LITERAL: Final = b"\x10"
-_BYTES: Final[list[bytes]] = [bytes((number,)) for number in range(256)]
+_SHORT: Final[list[bytes]] = [bytes((number,)) for number in range(127)]
+_MANY: Final = 512
+_SIZES: Final[list[bytes]] = [number.to_bytes(3, "big") for number in range(_MANY)]
+"""Lengths of frames as they are written."""
 
 DATA_ON: Final = b"\0\0"
 DATA_END: Final = b"\0\1"
@@ -150,9 +153,7 @@ def add_frame(out: list[bytes | memoryview], kind: bytes, stream: Stream, payloa
     True
     """
     length = len(payload)
-    out.append(_BYTES[length >> 16])
-    out.append(_BYTES[length >> 8 & 255])
-    out.append(_BYTES[length & 255])
+    out.append(_SIZES[length] if length < _MANY else length.to_bytes(3, "big"))
     out.append(kind)
     out.append(stream.name)
     out.append(payload)
@@ -187,7 +188,7 @@ def encoded_value(value: bytes) -> bytes:
 def _length(number: int) -> bytes:
     """An integer with a prefix of seven bits (RFC 7541, 5.1)."""
     if number < 127:
-        return _BYTES[number]
+        return _SHORT[number]
     out, number = bytearray(b"\x7f"), number - 127
     while number >= 128:
         out.append(number & 127 | 128)
