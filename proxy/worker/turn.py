@@ -43,8 +43,8 @@ PER_TURN: Final = 128
 """Work of all of them in one turn."""
 LEAST: Final = 8
 """What being served costs, though nothing came of it."""
-MUCH_OUT: Final = 600_000
-"""Bytes of long bodies with which all that was gathered is sent: two or three prompts of 300 kB, not each by itself."""
+MUCH_OUT: Final = 1_200_000
+"""Bytes of long bodies with which all that was gathered is sent: four or five prompts of 300 kB, not each by itself."""
 DEAR_REST: Final = 2.0
 DEAR_AHEAD: Final = 0.01
 """Seconds of expensive work that may be done in a row after a rest."""
