@@ -18,6 +18,10 @@ from loadtests.bench.machine import LOAD_CORE, PEERS, PROXY_CORE, ROOT, children
 C_PROGRAMS = ("backend", "events", "forwarder", "openloop", "streams")
 
 
+LONGEST = 300.0
+"""Seconds that a program of the load may take."""
+
+
 @dataclass
 class Peer:
     """A running proxy: its port, the processes that forward, and everything it consists of."""
@@ -71,9 +75,9 @@ class Bench:
         return port
 
     def run(self, *command: object) -> str:
-        """What a program on the load's core prints."""
+        """What a program on the load's core prints; raises `subprocess.TimeoutExpired` where a proxy lets it wait."""
         full = ["taskset", "-c", LOAD_CORE, *(str(part) for part in command)]
-        return subprocess.run(full, capture_output=True, text=True, check=True).stdout
+        return subprocess.run(full, capture_output=True, text=True, check=True, timeout=LONGEST).stdout
 
     def stop(self, process: subprocess.Popen[bytes]) -> None:
         """End a process, by force after 10 s."""

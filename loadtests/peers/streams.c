@@ -4,8 +4,9 @@
  *
  * One epoll loop and one timer: at each tick every stream under way gets its next event as a chunk of its own, as engines
  * send them (with `one`, the stream that has waited longest gets its own); then `data: [DONE]` and the last chunk. An
- * event tells when it was sent: `created` is in nanoseconds of the monotonic clock. Requests have a Content-Length or chunks whose end is believed where
- * a read ends with it.
+ * event tells when it was sent: `id` is in nanoseconds of the monotonic clock. Requests have a Content-Length or chunks
+ * whose end is believed where a read ends with it; one that comes before the answer to the last has ended is answered
+ * after it.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -18,7 +19,6 @@
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <time.h>
-#include <time.h>
 #include <unistd.h>
 
 #define BUFFER 65536
@@ -27,6 +27,7 @@ static const char HEAD[] = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r
 
 struct stream {
     int fd, length, left; /* bytes of an incomplete head; events still to send */
+    int waiting;          /* requests that came before the answer to the last had ended */
     long body_left;       /* bytes of a body still to come; -1 until the last chunk */
     struct stream *next, *before; /* those under way, in a ring */
     char head[BUFFER];
@@ -48,6 +49,10 @@ static void wait_last(struct stream *s) {
     s->before->next = under_way.before = s;
 }
 static void begin(struct stream *s) {
+    if (s->next) {
+        s->waiting++;
+        return;
+    }
     if (write(s->fd, HEAD, sizeof HEAD - 1) < 0) return;
     s->left = events_each;
     wait_last(s);
@@ -98,6 +103,10 @@ static void send_next(struct stream *s) {
     if (write(s->fd, bytes, s->left ? length : last_length) < 0) s->left = 0;
     leave(s);
     if (s->left-- > 0) wait_last(s);
+    else if (s->waiting) {
+        s->waiting--;
+        begin(s);
+    }
 }
 static void tick(void) {
     int due = 0;
