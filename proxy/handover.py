@@ -203,14 +203,7 @@ async def what_it_wrote(process: asyncio.subprocess.Process, seconds: float) -> 
 
 async def preflight(path: Path, now: Mapping[str, Any]) -> str:
     """Why the code that is installed now cannot go on where this one is (`now` being its `fixed`); empty if it can."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "proxy.preflight", str(path)),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": PACKAGE_PARENT},
-        start_new_session=True,  # Ctrl-C is for the supervisor, which ends it
-    )
+    process = await _begin_preflight(path)
     try:
         out, errors = await what_it_wrote(process, PREFLIGHT)
     except TimeoutError:
@@ -223,6 +216,21 @@ async def preflight(path: Path, now: Mapping[str, Any]) -> str:
         return f"the new version gave another answer than was expected: {error!r}"
     changed = needs_restart(json.loads(json.dumps(now)), after)
     return f"{' and '.join(changed)} needs a restart" if changed else ""
+
+
+async def _begin_preflight(path: Path) -> asyncio.subprocess.Process:
+    block()  # for the thread in which Python 3.11 waits for its end, and which may end after us: see `threads`
+    try:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "proxy.preflight", str(path)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": PACKAGE_PARENT},
+            start_new_session=True,  # Ctrl-C is for the supervisor, which ends it
+        )
+    finally:
+        unblock()
 
 
 async def become_next(path: Path, now: Mapping[str, Any], left: Callable[[], Handover], stop: asyncio.Event) -> str:

@@ -12,6 +12,7 @@ from proxy.answers import give, own_output
 from proxy.config import load
 from proxy.config_reader import fixed
 from proxy.errors import ConfigError
+from proxy.handover import unblock
 
 
 def main(path: Path) -> int:
@@ -27,4 +28,5 @@ def main(path: Path) -> int:
 
 
 if __name__ == "__main__":
+    unblock()  # who asks holds signals back while this begins
     sys.exit(main(Path(sys.argv[1])))

@@ -352,6 +352,36 @@ async def test_no_signal_is_lost_to_a_new_version(path: Path, monkeypatch: pytes
     loop.remove_signal_handler(signal.SIGTERM)
 
 
+def held(process: Path | str) -> set[int]:
+    """Signals that a thread or a process holds back."""
+    said = Path("/proc", process, "status").read_text("ascii")
+    mask = int(dict(line.split(":", 1) for line in said.splitlines())["SigBlk"], 16)
+    return {number for number in range(1, 65) if mask >> (number - 1) & 1}
+
+
+def threads_of_ours() -> set[Path]:
+    return set(Path("/proc/self/task").iterdir())
+
+
+async def test_what_waits_for_the_new_version_to_read_holds_signals_back_which_itself_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asyncio.get_running_loop().set_default_executor(handover.threads())
+    waits, before, read = handover.what_it_wrote, threads_of_ours(), tmp_path / "pipe"
+    os.mkfifo(read)
+
+    async def looks(process: asyncio.subprocess.Process, seconds: float) -> tuple[bytes, bytes]:
+        with await asyncio.to_thread(read.open, "w") as writes:  # it reads
+            assert all(held(one) >= handover.SIGNALS for one in threads_of_ours() - before)
+            assert not held("thread-self")
+            assert not held(f"{process.pid}")
+            writes.write(FILE)
+        return await waits(process, seconds)
+
+    monkeypatch.setattr(handover, "what_it_wrote", looks)
+    assert await handover.preflight(read, {}) == ""
+
+
 SERVES = """
 import os
 from pathlib import Path
