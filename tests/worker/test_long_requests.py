@@ -16,7 +16,7 @@ from proxy.model import Table
 from proxy.pairs.link import KEPT, cut_request
 from proxy.predictions.request import body_hash
 from proxy.request.driver import RequestDriver, RequestFactory
-from proxy.request.legs import bytes_of
+from proxy.request.legs import APART, bytes_of
 from proxy.request.ports import DownstreamStream, RequestContext
 from tests.worker.configs import config_frame, for_worker
 from tests.worker.rig import Call, Model, eventually, ok, read_answer, rig
@@ -212,6 +212,20 @@ def test_of_what_came_with_its_head_there_is_no_copy(cuts: list[int]) -> None:
     assert isinstance(leg.behind, memoryview)
     assert len(leg.rest) == len(cuts), "nor are the pieces joined"
     assert b"".join((leg.behind, *leg.rest)) == LONG
+
+
+@pytest.mark.parametrize("before", [0, 210_000])
+def test_what_is_kept_of_a_body_keeps_little_of_what_was_read_with_it(before: int) -> None:
+    """Requests that came in one read: each would keep all of that for as long as its model takes, and count its own."""
+    bench = Bench(config=for_worker(PLAIN.replace("live: m", "live: m, idempotent: true, match: {path: /x}")))
+    short = message(b"POST /x HTTP/1.1\r\nHost: a\r\n", LONG[:40_000], [], False)
+    nowhere = message(b"POST /nowhere HTTP/1.1\r\nHost: a\r\n", LONG[:before], [], False) if before else b""
+    bench.talk(nowhere + short + (b"" if before else short * 5), [], [], [])
+    leg = bench.model.leg
+    assert leg is not None
+    assert leg.behind == LONG[:40_000]
+    held = leg.behind.obj if isinstance(leg.behind, memoryview) else leg.behind
+    assert len(held) <= len(leg.behind) + APART
 
 
 READ = {
