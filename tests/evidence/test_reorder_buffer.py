@@ -13,6 +13,8 @@ from proxy.evidence.input.reorder_buffer import reading_size
 from proxy.model import Kind, Prediction, Reading
 from tests.evidence.streams import deep_size, make_reading
 
+LABELS = st.text(max_size=80) | st.integers(-(2**63), 2**64 - 1) | st.booleans()
+
 
 def numbers(readings: list[Reading]) -> list[int]:
     return [r.sequence for r in readings]
@@ -70,6 +72,9 @@ def test_what_waits_for_a_dead_worker_is_handed_over_in_order() -> None:
     st.one_of(
         st.tuples(st.just(Kind.SCORE), st.lists(st.floats(0, 1), min_size=1, max_size=200)),
         st.tuples(st.just(Kind.LABEL), st.lists(st.text(max_size=80), min_size=1, max_size=50)),
+        st.tuples(st.just(Kind.LABEL), st.lists(LABELS, min_size=1, max_size=50)),
+        st.tuples(st.just(Kind.RANKING), st.lists(st.lists(LABELS, min_size=1, max_size=9).map(tuple), min_size=1)),
+        st.tuples(st.just(Kind.CALLS), st.lists(st.lists(st.text(max_size=500), max_size=5).map(tuple), min_size=1)),
         st.tuples(st.just(Kind.TEXT), st.lists(st.text(max_size=2000), min_size=1, max_size=2)),
         st.tuples(st.just(Kind.VECTOR), st.lists(st.tuples(*[st.floats(-1, 1)] * 30), min_size=1, max_size=20)),
     )
@@ -79,6 +84,13 @@ def test_the_size_of_a_reading_is_estimated_from_above(found: tuple[Kind, list[A
     one, other = (Prediction(kind, tuple(rows)) for _ in range(2))
     reading = make_reading(7)._replace(live=one, candidate=other)
     assert reading_size(reading) >= deep_size(reading)
+
+
+def test_texts_and_numbers_in_one_answer_may_wait() -> None:
+    order = ReorderBuffer()
+    mixed = make_reading(1, ["cat", 3], ["cat", True], kind=Kind.LABEL)
+    assert order.add(mixed) == []
+    assert numbers(order.add(make_reading(0))) == [0, 1]
 
 
 def test_a_full_buffer_gives_up_the_gap_and_says_how_much() -> None:

@@ -7,6 +7,8 @@ a pair waits only while an earlier sampled pair of the same worker is in flight.
 
 from __future__ import annotations
 
+from typing import Any
+
 from proxy.model import Prediction, Reading
 
 MOST_BYTES = 32 * 1024 * 1024
@@ -25,9 +27,22 @@ def reading_size(reading: Reading) -> int:
 
 def _values(prediction: Prediction) -> int:
     rows = prediction.rows
-    if isinstance(rows[0], str | tuple):
-        return sum(80 + 4 * len(row) if isinstance(row, str) else 64 + 40 * len(row) for row in rows)
-    return 40 * len(rows)
+    if type(rows[0]) is float:  # then all of them are
+        return 40 * len(rows)
+    return sum(map(_row_size, rows))
+
+
+def _row_size(row: Any) -> int:
+    """Bytes of one row, from above: labels of one answer may be texts and numbers mixed, a ranking's items as well.
+
+    >>> _row_size("a"), _row_size(7), _row_size((0.5, 0.5)), _row_size(("a", 7))
+    (92, 48, 144, 204)
+    """
+    if isinstance(row, str):
+        return 88 + 4 * len(row)
+    if not isinstance(row, tuple):
+        return 48
+    return 64 + (40 * len(row) if row and type(row[0]) is float else sum(map(_row_size, row)))
 
 
 class ReorderBuffer:
