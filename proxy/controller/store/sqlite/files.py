@@ -15,6 +15,7 @@ import fcntl
 import os
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,7 +128,7 @@ def _note(held: int) -> dict[str, object]:
 def _stays(holder: dict[str, object]) -> bool:
     """Whether the holder's supervisor runs, and is not ours: then nobody is about to leave."""
     parent = holder.get("parent")
-    if holder.get("host") != _host() or not isinstance(parent, int) or parent in (os.getpid(), os.getppid()):
+    if holder.get("host") != _host() or not isinstance(parent, int) or parent in (os.getpid(), *_elders()):
         return False
     try:
         os.kill(parent, 0)
@@ -136,6 +137,16 @@ def _stays(holder: dict[str, object]) -> bool:
     except PermissionError:
         return True
     return parent > 1  # init inherits orphans
+
+
+def _elders() -> list[int]:
+    """Who started us, and who started that: a fork server stands between a controller and its supervisor, and where
+    that of the last version has ended, its controller was given to the supervisor."""
+    elders = [os.getppid()]
+    with suppress(OSError, ValueError, IndexError):  # only Linux tells
+        said = Path(f"/proc/{elders[0]}/stat").read_text("utf-8", "replace")
+        elders.append(int(said.rpartition(")")[2].split()[1]))
+    return elders
 
 
 def _host() -> str:

@@ -7,6 +7,8 @@ import asyncio
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -265,6 +267,27 @@ async def test_whoever_holds_a_store_is_named_at_once_when_it_is_to_stay(store: 
     await other.close()
     supervisor.kill()
     await supervisor.wait()
+
+
+WAITS = """
+import sys, time
+from pathlib import Path
+from proxy.controller.store.sqlite.files import claim
+time.sleep = lambda _: sys.exit("it waits")
+claim(Path(sys.argv[1]), 60.0)
+"""
+
+
+async def test_a_holder_whose_supervisor_is_that_of_our_fork_server_is_waited_for(store: SqliteStore) -> None:
+    """The last version's controller, whose own fork server had ended when it took the store."""
+    await store.load()
+    holder_becomes(store.path, 4711, os.getpid())
+    fork_server = ("sh", "-c", '"$@"; exit $?', "sh")
+    whoever = await asyncio.create_subprocess_exec(
+        *(*fork_server, sys.executable, "-c", WAITS, str(store.path)), stderr=subprocess.PIPE
+    )
+    _, said = await whoever.communicate()
+    assert said.decode().strip() == "it waits"
 
 
 async def test_a_link_to_a_store_is_that_store(store: SqliteStore) -> None:
