@@ -7,6 +7,7 @@ import contextlib
 from dataclasses import dataclass, field
 
 import pytest
+from hpack import Decoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,6 +29,7 @@ from proxy.http.http2.frames import (
     RST_STREAM,
     SETTING,
     SETTINGS,
+    TABLE_SIZE,
     WINDOW,
     WINDOW_UPDATE,
     Taker,
@@ -169,6 +171,22 @@ def test_what_is_not_taken_stops_at_the_window_and_holds_up_nobody_else() -> Non
     ends.server.taken(first.stream)
     ends.settle()
     assert (len(first.body), first.ended, stuck.rooms) == (1_000_000, True, 1)
+
+
+@pytest.mark.parametrize("sizes", [[0], [4095], [100, 4096], [0, 70_000]])
+def test_a_peer_that_keeps_a_smaller_table_is_told_so_once(sizes: list[int]) -> None:
+    ends = Ends()
+    peer = Decoder()
+    for size in sizes:
+        ends.client.feed(encode_frame(SETTINGS, 0, 0, SETTING.pack(TABLE_SIZE, size)))
+        peer.header_table_size = 4096
+        peer.max_allowed_table_size = min(sizes)
+    ends.client.take()
+    for begins in (b"\x20", b""):
+        ends.call()
+        block = ends.client.take()[9:]
+        assert block == begins + encoded(HEAD)
+        assert peer.decode(block, raw=True) == HEAD
 
 
 def test_what_was_not_written_yet_is_followed_by_nothing() -> None:

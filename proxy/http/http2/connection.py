@@ -35,10 +35,8 @@ from proxy.http.http2.frames import (
     GOAWAY,
     HAS_PRIORITY,
     HEADERS,
-    INITIAL_WINDOW,
     LINK_WINDOW,
     MAX_FRAME,
-    MAX_FRAME_SIZE,
     MAX_INT31,
     MAX_STREAMS,
     PING,
@@ -325,16 +323,12 @@ class Http2(Sending):
         if flags & ACK:
             return
         for key, value in SETTING.iter_unpack(payload):
-            if key == INITIAL_WINDOW:
-                self._resize(value)
-            elif key == MAX_FRAME_SIZE:
-                if not MAX_FRAME <= value < 1 << 24:
-                    raise Http2Error(PROTOCOL_ERROR, "no size for a frame")
-                self._frame_size = min(value, 1 << 17)
-            elif key == MAX_STREAMS:
+            if key == MAX_STREAMS:
                 self.peer_streams = value
             elif key == ENABLE_PUSH and value > 1:
                 raise Http2Error(PROTOCOL_ERROR, "push is on or off")
+            else:
+                self._keep_to(key, value)
         self._out.append(encode_frame(SETTINGS, ACK, 0))
 
     def _widen(self) -> None:

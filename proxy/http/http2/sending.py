@@ -15,14 +15,17 @@ from proxy.http.http2.frames import (
     INITIAL_WINDOW,
     LINK_WINDOW,
     MAX_FRAME,
+    MAX_FRAME_SIZE,
     MAX_HEADER,
     MAX_INT31,
     MAX_STREAMS,
     NO_ERROR,
     PREFACE,
+    PROTOCOL_ERROR,
     RST_STREAM,
     SETTING,
     SETTINGS,
+    TABLE_SIZE,
     WINDOW,
     WINDOW_UPDATE,
     FloodError,
@@ -47,10 +50,17 @@ LATE: Final = 100
 """Frames that may be under way to us on a stream that we break off."""
 PIECE: Final = 512
 """Bytes of a piece that earns, if the peer's window has cut it off what followed."""
+_NO_TABLE: Final = b"\x20"
+"""At the beginning of a header block: the table is of no bytes from here on."""
 
 
 class Sending:
     """What one connection has to say."""
+
+    _table = 4096
+    """Bytes that the peer keeps for us as far as it knows: we never use them."""
+    _begins = b""
+    """What the next header block is to begin with."""
 
     def __init__(self, server: bool, max_header: int, max_streams: int) -> None:
         self.server, self.max_streams = server, max_streams
@@ -201,6 +211,8 @@ class Sending:
         self._out.append(encode_frame(GOAWAY, 0, 0, number.to_bytes(4, "big") + code.to_bytes(4, "big")))
 
     def _head(self, stream: Stream, block: bytes, end: bool) -> None:
+        if self._begins:
+            block, self._begins = self._begins + block, b""
         add_head(self._out, stream, block, end, self._frame_size)
 
     def worth(self, much: float) -> None:
@@ -319,3 +331,14 @@ class Sending:
         if value > self._initial and self._narrow:
             self._widened = True
         self._initial = value
+
+    def _keep_to(self, key: int, value: int) -> None:
+        """The peer bounds what we send; raises `Http2Error` where it may not bound it so."""
+        if key == INITIAL_WINDOW:
+            self._resize(value)
+        elif key == MAX_FRAME_SIZE:
+            if not MAX_FRAME <= value < 1 << 24:
+                raise Http2Error(PROTOCOL_ERROR, "no size for a frame")
+            self._frame_size = min(value, 1 << 17)
+        elif key == TABLE_SIZE and value < self._table:  # it waits to be told that we go along (RFC 7541, 4.2)
+            self._table, self._begins = 0, _NO_TABLE

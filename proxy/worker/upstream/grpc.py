@@ -270,7 +270,7 @@ class GrpcClientStream(StreamEnd[GrpcClientConnection]):
         if self._over:
             return
         leg = self.leg
-        if code == REFUSED_STREAM and self._again and not leg.tries:
+        if code == REFUSED_STREAM and self._again and not leg.began and not leg.tries:
             leg.tries_again()
             self._end(CANCEL)
             self.link.pool.submit(leg, fresh=True, avoid=self.link.endpoint)

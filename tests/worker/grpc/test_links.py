@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import grpc
+import pytest
 
 from proxy.config.server import Health
 from proxy.model.reasons import Reason
@@ -108,6 +109,25 @@ async def test_a_call_that_the_server_refuses_goes_again_once() -> None:
         for stream in (1, 3, 5):
             await reader.readuntil(HEADERS_OF_A_CALL)
             writer.write(Raw.frame(3, 0, stream, b"\0\0\0\7"))
+
+    async with links(script) as (it, model):
+        with Client(it.grpc_port) as client:
+            told = await client.ask(b"x")
+        assert (told.code, told.found["x-understudy-error"]) == (grpc.StatusCode.UNAVAILABLE, "disconnect")
+        assert model.made == 1
+
+
+@pytest.mark.parametrize("refusal", [Raw.frame(3, 0, 1, b"\0\0\0\7"), GOAWAY])
+async def test_an_answer_that_has_begun_is_not_followed_by_another_one(refusal: bytes) -> None:
+    """Whatever its server says then: refused is what was not begun."""
+
+    async def script(number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if number:
+            await answer(reader, writer)
+            return
+        await reader.readuntil(HEADERS_OF_A_CALL)
+        writer.write(b"".join(Raw.frame(kind, flags, 1, payload) for kind, flags, payload in ANSWER[:2]) + refusal)
+        await reader.read()
 
     async with links(script) as (it, model):
         with Client(it.grpc_port) as client:
