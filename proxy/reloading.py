@@ -63,6 +63,12 @@ class FileReading:
         """End it at once: whoever waits hears that it has ended."""
         self._process.kill()
 
+    def close(self) -> None:
+        """The same where nobody waits, nor will."""
+        self.stop()
+        self._output.close()
+        self._errors.close()
+
 
 def _until_closed(descriptor: int, deadline: float) -> bytes:
     parts, poll = list[bytes](), select.poll()
@@ -79,11 +85,12 @@ def read_first(path: Path, forks: ForkServer) -> ConfigRead:
     """Read the files before there is a loop; raises `UnderstudyError` where nothing can be read."""
     stops = {signal.SIGINT, signal.SIGTERM}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, stops)  # who is told to stop meanwhile would leave it behind
-    try:
+    with contextlib.ExitStack() as undone:
+        undone.callback(signal.pthread_sigmask, signal.SIG_SETMASK, before)
         reading = FileReading(path, forks)
-    finally:
+        undone.callback(reading.close)  # before a signal is let in that interrupts us
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return reading.end()
+        return reading.end()
 
 
 async def read_again(path: Path, forks: ForkServer) -> ConfigRead:

@@ -4,6 +4,9 @@ in one sentence, and the next reload is read as ever."""
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
@@ -16,7 +19,7 @@ from proxy import handover
 from proxy.config_reader import read_file
 from proxy.config_watch import Changes, watch
 from proxy.errors import UnderstudyError
-from proxy.forks import ForkServer
+from proxy.forks import ForkedProcess, ForkServer
 from proxy.handover import PACKAGE_PARENT
 from proxy.reloading import ConfigInForce, read_again, read_first
 
@@ -109,6 +112,25 @@ async def test_another_answer_is_told_in_one_sentence(
         assert "\n" not in str(error.value)
     if which == "renumbered":
         assert "version 9.9.9" in str(error.value)
+
+
+def test_who_is_told_to_stop_while_the_files_begin_to_be_read_leaves_no_reader_behind(
+    main: Path, forks: ForkServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[ForkedProcess] = []
+
+    def begins(*argv: str, descriptors: dict[int, int]) -> ForkedProcess:
+        begun.append(start(*argv, descriptors=descriptors))
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        return begun[0]
+
+    start = forks.start
+    monkeypatch.setattr(forks, "start", begins)
+    pipe = main.with_name("pipe")
+    os.mkfifo(pipe)  # nobody writes
+    with pytest.raises(KeyboardInterrupt):
+        read_first(pipe, forks)
+    assert begun[0].wait_now(10.0) == -signal.SIGKILL
 
 
 async def test_a_reload_that_meets_another_version_is_refused_and_the_next_one_is_not(
