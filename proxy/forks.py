@@ -36,7 +36,7 @@ MODULES = ("proxy.config_reader", "proxy.worker.__main__")
 """What forks have imported: what reads the configuration, as the controller does too; then what workers are."""
 ANSWER = 30.0
 """Seconds that the server may take to start a process; at its own start it imports for half of one."""
-TO_STOP = 5.0
+TO_STOP = 10.0
 """The same for whoever has been told to stop."""
 LOOK = 0.2
 """Seconds between two looks for that."""
