@@ -302,3 +302,10 @@ def test_one_segment_that_is_dear_rolls_back_and_so_does_a_break_after_promotion
     evidence.add([r._replace(stage=1, cost=3 * r.cost) for r in stream[4000:]])
     assert evidence.crossed()
     assert Evidence.load(plan, evidence.dump()).dump() == evidence.dump()
+
+
+@pytest.mark.parametrize("cost", [2e9, 1.8e13, 1e300])
+def test_an_answer_that_says_it_has_cost_a_fortune_can_be_added_and_saved(cost: float) -> None:
+    evidence = gather(PLAN, [reading(i, 0.1, cost, copies_cost=cost) for i in range(9000)], (1, 500))
+    assert 0 < evidence.costs.candidate == evidence.costs.copies
+    assert Evidence.load(PLAN, evidence.dump()).costs == evidence.costs

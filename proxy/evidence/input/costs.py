@@ -22,6 +22,9 @@ ANSWERS = 200
 QUANTILE, MULTIPLE = 0.98, 4.0
 NANOS = 1e9
 """Totals are in billionths of the currency: they add up in any order."""
+MOST_OF_ONE, MOST_OF_ALL = 10**15, 2**62
+"""What one answer costs at most in a total, a million, and all of them: a server may say any count of tokens, and what
+is saved has 64 bits."""
 
 
 @dataclass(slots=True)
@@ -44,10 +47,10 @@ class CostTotals:
         copies = np.array(fields["copies_cost"], dtype=np.float64)
         fine = [not (ours or theirs) for ours, theirs in zip(fields["live_fault"], fields["fault"], strict=True)]
         whole = np.isfinite(live) & np.isfinite(cost) & np.array(fine, dtype=bool)
-        self.live += _nanos(live[whole])
-        self.candidate += _nanos(cost[whole])
+        self.live = _plus(self.live, _nanos(live[whole]))
+        self.candidate = _plus(self.candidate, _nanos(cost[whole]))
         self.pairs += int(whole.sum())
-        self.copies += _nanos(copies)
+        self.copies = _plus(self.copies, _nanos(copies))
         self.counted += int(np.array(fields["counted"], dtype=bool)[whole].sum())
         self.paid += len(copies)
 
@@ -58,16 +61,21 @@ class CostTotals:
 
     def add_copies(self, readings: Sequence[Reading]) -> None:
         """Add what only copies of these cost: they came after the end."""
-        self.copies += _nanos(np.array([reading.copies_cost for reading in readings]))
+        self.copies = _plus(self.copies, _nanos(np.array([reading.copies_cost for reading in readings])))
 
     def merge(self, other: CostTotals) -> CostTotals:
         """Both together."""
-        return CostTotals(*(a + b for a, b in zip(self.values, other.values, strict=True)))
+        return CostTotals(*map(_plus, self.values, other.values))
 
     @property
     def values(self) -> tuple[int, ...]:
         """All of it, in the order of the fields."""
         return tuple(getattr(self, name) for name in CostTotals.__slots__)
+
+
+def _plus(one: int, other: int) -> int:
+    """Two totals together."""
+    return min(MOST_OF_ALL, one + other)
 
 
 def _nanos(costs: Floats) -> int:
@@ -76,7 +84,7 @@ def _nanos(costs: Floats) -> int:
     >>> _nanos(np.array([1e-9, 2.4e-9]))
     3
     """
-    return int(np.rint(costs * NANOS).astype(np.int64).sum()) if len(costs) else 0
+    return int(np.rint(np.minimum(costs, MOST_OF_ONE / NANOS) * NANOS).astype(np.int64).sum()) if len(costs) else 0
 
 
 @dataclass(slots=True)
