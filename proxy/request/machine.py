@@ -194,7 +194,8 @@ ASKED UPLOADING CALLING COVERED first_ends               ANSWERED      send_firs
 HEDGED HEDGED_ERR LAST          first_ends               ANSWERED      send_first finish plan_copies
 ASKED                           first_fails              ANSWERED      send_first finish plan_copies
 UPLOADING                       first_fails              OWED          resume
-CALLING COVERED                 first_fails              FALLBACK      start_live
+CALLING                         first_fails              FALLBACK      resume start_live
+COVERED                         first_fails              FALLBACK      start_live
 HEDGED                          first_fails              FALLBACK      -
 HEDGED_ERR                      first_fails              LIVE          send_live
 LAST                            first_fails              ANSWERED      send_live finish plan_copies

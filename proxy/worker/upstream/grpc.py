@@ -302,6 +302,7 @@ class GrpcClientStream(StreamEnd[GrpcClientConnection]):
         """Let go of the stream; it is broken off unless both sides have ended it."""
         self._over = True
         self.leg.connection = None
+        self.on_room()  # whoever takes over (live, or another connection) holds the client back by itself
         self.link.http2.reset(self._stream, code)
         self.link.freed()
 
